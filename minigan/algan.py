@@ -1,0 +1,314 @@
+"""ALGAN: a GAN whose generator also makes pseudo-anomalies, and whose discriminator is the detector.
+
+A GAN's discriminator ends up separating real images from fakes that look the same: of little use against
+images that look different. ALGAN also shows it two kinds of clearly wrong images: fakes made from a latent
+vector drawn too wide, and fakes remembered from earlier in training. What it learns is "real and normal"
+against "everything around it", and its raw output is the anomaly score.
+
+    Murase and Fukumizu, "ALGAN: Anomaly Detection by Generating Pseudo Anomalous Data via Latent
+    Variables", IEEE Access 10, 2022. https://arxiv.org/abs/2202.10281
+
+    z_n ~ N(0, I)         --+
+    z_a ~ N(0, sigma^2 I) --+--> G --> x' fresh fakes --+--> buffer --> x_hat old fakes --+
+                                                        |                                |
+    x real, normal  ------------------------------------+--------------------------------+--> D --> real?
+    z_g ~ N(0, I) --> G --> D --> "real!"   (the only thing that G learns from)
+
+What the paper leaves open, and how it is read here:
+
+* Buffer size: section 3.1 says twice the training set, section 4.1 twice the batch. Default 4.1
+  (`buffer_batches=2`); `buffer_batches="training set"` is 3.1.
+* "Update frequency of latents" n_z = 2: Algorithm 1 redraws them every second *epoch*. A whole epoch's
+  worth is drawn, a fresh part for each batch, and used for two epochs. Epoch 1 draws too.
+* Epoch 1 has no buffered loss (Algorithm 1, line 10); its fresh fakes then weigh 1, not xi.
+* alpha and 1 - alpha (Eq. 3) come from drawing each latent from the mixture (Eq. 2). Normal and anomalous
+  latents share one generator pass (Algorithm 1, line 9), and so one set of batch statistics.
+* The generator's loss is -log D(G(z)), as in DCGAN. `saturating=True` is Eq. 3 taken literally.
+* Widths: DCGAN's doubling from 64 at the image, capped at 512; feature networks 512. Initial weights
+  N(0, 0.02^2), as in DCGAN. Buffered items are drawn without replacement within a batch.
+* Features are standardised with the training set's mean and deviation; the rotations are equally spaced.
+* Selection: the paper keeps the epoch with the best AUROC on anomalous validation images. Here the last
+  epoch counts; `use("selected")` switches to the paper's choice.
+
+Not in this file: the paper's per-category folders and tables (`minigan.experiments`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minigan.blocks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    ReplayBuffer,
+    Standardize,
+    adam,
+    add_spectral_norm_,
+    check_size,
+    frozen,
+    init_normal_,
+)
+from minigan.detector import NeuralDetector, require
+from minigan.features import N_FEATURES, Backbone
+from minigan.images import AUGMENTATIONS, augment, to_float
+from minigan.losses import say_fake, say_real
+
+#: Section 4.2: how training images of each MVTec-AD category are varied (toothbrush is also made grey).
+MVTEC_AUGMENTATIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("carpet", "grid", "leather", "tile"), ("vflip", "hflip")),
+    **dict.fromkeys(("bottle", "hazelnut"), ("vflip", "hflip", "rotate")),
+    **dict.fromkeys(("wood", "toothbrush", "transistor", "zipper"), ("hflip",)),
+    **dict.fromkeys(("metal_nut", "screw"), ("rotate",)),
+    **dict.fromkeys(("cable", "capsule", "pill"), ()),
+}
+
+
+# ---------------------------------------------------------------------- networks of the feature variant
+
+
+class FeatureGenerator(nn.Sequential):
+    """Latent to feature vector by three linear layers: (n, z_dim) -> (n, d). No output activation."""
+
+    def __init__(self, z_dim: int, d: int, width: int = 512):
+        super().__init__(
+            nn.Linear(z_dim, width, bias=False),  # batch norm would remove a bias
+            nn.BatchNorm1d(width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, d),
+        )
+        init_normal_(self)
+
+
+class FeatureDiscriminator(nn.Sequential):
+    """Feature vector to one raw number by three spectrally normalised linear layers: (n, d) -> (n,)."""
+
+    def __init__(self, d: int, width: int = 512):
+        super().__init__(
+            nn.Linear(d, width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(width, 1),
+            nn.Flatten(0),  # (n, 1) -> (n,)
+        )
+        init_normal_(self)
+        add_spectral_norm_(self)
+
+
+# ---------------------------------------------------------------------- losses
+
+
+def loss_D(real: Tensor, fresh: Tensor, buffered: Tensor | None, xi: float) -> Tensor:
+    """Eq. 3 for D, with the sign turned: raw outputs for real, fresh and buffered batches -> ().
+
+    alpha does not appear: it is the share of normal latents among those that made the fakes (Eq. 2).
+    Without buffered fakes (first epoch) the fresh ones carry the whole weight.
+    """
+    if buffered is None:
+        return say_real(real) + say_fake(fresh)
+    return say_real(real) + xi * say_fake(fresh) + (1 - xi) * say_fake(buffered)
+
+
+def loss_G(fake: Tensor, saturating: bool = False) -> Tensor:
+    """G wants its normal fakes called real: -log D(G(z_g)); log(1 - D(G(z_g))) is Eq. 3 to the letter."""
+    return -say_fake(fake) if saturating else say_real(fake)
+
+
+# ---------------------------------------------------------------------- the detectors
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ALGAN(NeuralDetector):
+    """ALGAN-image: learns from square images of 16 to 256 pixels, 1 or 3 channels.
+
+    Defaults are the paper's (section 4.1). On a laptop, `width=16` and 32-pixel images take seconds.
+    """
+
+    gradient_flow: ClassVar = {"loss_D": {"D"}, "loss_G": {"G"}}
+    weight_spread: ClassVar = {"G": 0.02, "D": 0.02}
+
+    #: Passes over the training images (section 4.3).
+    epochs: int = 512
+    batch_size: int = 16
+    #: Dimensions of the latent vector.
+    z_dim: int = 100
+    #: Standard deviation of the anomalous latents z_a; 1 makes them normal.
+    sigma: float = 4.0
+    #: Share of normal latents among those that D's fakes are made from; 1 = no anomalous latents.
+    alpha: float = 0.75
+    #: Weight of fresh fakes in D's loss; buffered ones weigh 1 - xi.
+    xi: float = 0.75
+    #: Draw new latents every n_z epochs.
+    n_z: int = 2
+    #: Updates of D per batch; G has one.
+    n_dis: int = 2
+    #: Fakes remembered, in batches; 0 = no buffer; "training set" = twice the training set (section 3.1).
+    buffer_batches: int | Literal["training set"] = 2
+    #: Learning rates of Adam.
+    lr_G: float = 2e-4
+    lr_D: float = 1e-4
+    betas: tuple[float, float] = (0.0, 0.9)
+    #: Channels of the layers next to the image; they double inwards up to max_width.
+    width: int = 64
+    max_width: int = 512
+    #: Append each pixel's maximum and mean over the channels (MVTec-AD: 3 + 2 = 5 channels).
+    extra_channels: bool = False
+    #: Random changes of the training images: any of "hflip", "vflip", "rotate" (section 4.2).
+    augment: tuple[str, ...] = ()
+    #: Use Eq. 3's own generator loss, whose gradient vanishes while D is winning.
+    saturating: bool = False
+
+    def build(self, image_shape: tuple[int, ...]) -> None:
+        channels, size = check_size(image_shape)
+        channels += 2 * self.extra_channels
+        self.G = DCGANGenerator(self.z_dim, channels, size, self.width, self.max_width)
+        self.D = DCGANDiscriminator(channels, size, self.width, self.max_width)
+        self._optimise()
+
+    def _optimise(self) -> None:
+        self.G.to(self.device_), self.D.to(self.device_)
+        self.opt_G = adam(self.G.parameters(), self.lr_G, self.betas)
+        self.opt_D = adam(self.D.parameters(), self.lr_D, self.betas)
+
+    def latents(self, *shape: int, alpha: float = 1.0) -> Tensor:
+        """z ~ alpha N(0, I) + (1 - alpha) N(0, sigma^2 I) (Eq. 2): (*shape, z_dim)."""
+        z = torch.randn(*shape, self.z_dim, generator=self.rng_, device=self.device_)
+        normal = torch.rand(*shape, 1, generator=self.rng_, device=self.device_) < alpha
+        return torch.where(normal, z, self.sigma * z)
+
+    def start_epoch(self) -> None:
+        """Algorithm 1, lines 2-5: an epoch's worth of latents every n_z epochs."""
+        if self.epoch_ == 1:
+            batches = (
+                2 * self.steps_per_epoch_ if self.buffer_batches == "training set" else self.buffer_batches
+            )
+            self.buffer = ReplayBuffer(batches * self.batch_size_, self.rng_) if batches else None
+        if self.epoch_ == 1 or self.epoch_ % self.n_z == 0:
+            shape = (self.steps_per_epoch_, self.batch_size_)
+            self.z_d = self.latents(*shape, alpha=self.alpha)  # (m, b, z_dim), line 3
+            self.z_g = self.latents(*shape)  # (m, b, z_dim), line 4
+
+    def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """Algorithm 1, lines 7-20, for one batch x, (b, c, h, w)."""
+        x = self.with_extra_channels(augment(x, self.augment, self.rng_))
+        with torch.no_grad():  # D learns from x' as from data: nothing here reaches G
+            x_fresh = self.G(self.z_d[self.step_])  # line 9; the same for every k, since G waits
+        for _ in range(self.n_dis):  # line 8
+            batches = [x, x_fresh]
+            if self.epoch_ > 1 and self.buffer:  # line 10
+                batches.append(self.buffer.sample(len(x)))  # line 13
+            # One pass for all: D has no batch norm, so it treats each item on its own.
+            real, fresh, *buffered = self.D(torch.cat(batches)).split(len(x))
+            error_D = loss_D(real, fresh, buffered[0] if buffered else None, self.xi)  # lines 11, 14
+            self.opt_D.zero_grad()
+            error_D.backward()
+            self.opt_D.step()  # line 16
+        if self.buffer is not None:
+            self.buffer.add(x_fresh)  # line 18
+
+        with frozen(self.D):  # the gradient passes through D to G, but D does not learn to help G
+            error_G = loss_G(self.D(self.G(self.z_g[self.step_])), self.saturating)  # line 19
+            self.opt_G.zero_grad()
+            error_G.backward()
+            self.opt_G.step()  # line 20
+        return {"loss_D": error_D, "loss_G": error_G}
+
+    def score(self, x: Tensor) -> Tensor:
+        """Minus D's raw output, before the sigmoid (section 3.5, Fig. 5): (n, c, h, w) -> (n,)."""
+        return -self.D(self.with_extra_channels(x))
+
+    def with_extra_channels(self, x: Tensor) -> Tensor:
+        """Append the maximum and the mean over the channels: (n, c, h, w) -> (n, c + 2, h, w)."""
+        if not self.extra_channels:
+            return x
+        return torch.cat([x, x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+
+    @torch.inference_mode()
+    def sample(self, n: int, anomalous: bool = False, seed: int = 0) -> np.ndarray:
+        """n fakes in [-1, 1] from normal or anomalous latents (Fig. 1): (n, c, h, w) float32.
+
+        With `extra_channels`, the last two of the c channels are the generated maximum and mean.
+        """
+        self._check_fitted()
+        rng = torch.Generator(self.device_).manual_seed(seed)
+        z = torch.randn(n, self.z_dim, generator=rng, device=self.device_)
+        return self.G(self.sigma * z if anomalous else z).cpu().numpy()
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        require(0 <= self.alpha <= 1, f"alpha must lie in [0, 1], got {self.alpha}")
+        require(0 <= self.xi <= 1, f"xi must lie in [0, 1], got {self.xi}")
+        require(self.sigma > 0, f"sigma must be positive, got {self.sigma}")
+        for name in ("n_z", "n_dis", "z_dim", "width"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        unknown = set(self.augment) - set(AUGMENTATIONS)
+        require(not unknown, f"unknown augmentations {sorted(unknown)}; choose from {AUGMENTATIONS}")
+        buffer = self.buffer_batches
+        require(
+            buffer == "training set" or (isinstance(buffer, int) and buffer >= 0),
+            f"buffer_batches must be a number of batches, 0 or 'training set', got {buffer!r}",
+        )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ALGANFeature(ALGAN):
+    """ALGAN on feature vectors: (n, d) arrays as they are, or images through `wide_resnet101_2`.
+
+    Images are seen under several rotations, in training as so many more vectors, in prediction as the
+    mean of their scores (section 4.2). Vectors are taken as they come.
+    """
+
+    takes: ClassVar = ("vectors", "images")
+
+    #: Passes over the training vectors (section 4.3; Table 6's 196 is a slip).
+    epochs: int = 192
+    #: Units of the two hidden layers of each network.
+    width: int = 512
+    #: Equally spaced angles in training and in prediction (section 4.2).
+    rotations_fit: int = 24
+    rotations_score: int = 64
+    #: Resize images to this size and cut 224 pixels out of the middle (objects: 256); None = 224 at once.
+    crop_from: int | None = None
+    #: ImageNet weights of the backbone: "imagenet" (downloaded), or the path of a state dict.
+    weights: str | Path = "imagenet"
+
+    def build(self, image_shape: tuple[int, ...]) -> None:
+        d = N_FEATURES if len(image_shape) == 3 else image_shape[0]
+        self.standardize = Standardize(d).to(self.device_)
+        self.G = FeatureGenerator(self.z_dim, d, self.width)
+        self.D = FeatureDiscriminator(d, self.width)
+        self._optimise()
+
+    def training_data(self, x: Tensor) -> Tensor:
+        """Images or vectors to the standardised vectors that G imitates: (n, ...) -> (n * rotations, d)."""
+        if x.ndim == 4:
+            x = torch.cat([self._features(part, self.rotations_fit) for part in x.split(16)]).flatten(0, 1)
+        self.standardize.fit(x.to(self.device_))
+        return self.standardize(x.to(self.device_))
+
+    def score(self, x: Tensor) -> Tensor:
+        """Minus D's raw output, averaged over the rotations: (n, d) or (n, c, h, w) -> (n,)."""
+        if x.ndim == 2:
+            return -self.D(self.standardize(x))
+        views = self._features(x, self.rotations_score).to(self.device_)  # (n, r, d)
+        return -self.D(self.standardize(views.flatten(0, 1))).view(len(x), -1).mean(1)
+
+    def sample(self, n: int, anomalous: bool = False, seed: int = 0) -> np.ndarray:
+        """n fake feature vectors from normal or anomalous latents, in the data's own units: (n, d)."""
+        fakes = torch.from_numpy(super().sample(n, anomalous, seed)).to(self.device_)
+        return self.standardize.undo(fakes).cpu().numpy()
+
+    def _features(self, x: Tensor, rotations: int) -> Tensor:
+        """(n, c, h, w) images, uint8 or float -> (n, rotations, 2048)."""
+        if not hasattr(self, "backbone_"):
+            self.backbone_ = Backbone(self.weights, self.device_)
+        return self.backbone_(to_float(x, self.device_), rotations, crop_from=self.crop_from)
