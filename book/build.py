@@ -1,0 +1,114 @@
+"""Runs the chapters that must run, builds the HTML book and checks that every page is there.
+
+    python book/build.py                  # what `make book` does
+    python book/build.py --execute all    # what `make execute` does
+    python book/build.py --execute none --output /tmp/book    # just the HTML, elsewhere
+
+A chapter's outputs are committed with it, so a chapter runs only when one of its code cells has never
+been run, or when `--execute all` asks for it. Any warning, and any page of `_toc.yml` that is missing
+in the HTML, is an error.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import yaml
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pages(root: Path = ROOT) -> list[str]:
+    """All pages that `_toc.yml` lists, in reading order, such as "book/intro" (no suffix)."""
+
+    def files(node):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key in ("root", "file"):
+                    yield value
+                else:
+                    yield from files(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from files(item)
+
+    return list(files(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))))
+
+
+def chapters(root: Path = ROOT) -> list[Path]:
+    """The pages that are notebooks."""
+    return [path for page in pages(root) if (path := root / f"{page}.ipynb").exists()]
+
+
+def must_run(path: Path) -> bool:
+    """Whether a code cell of the notebook has never been run."""
+    cells = nbformat.read(path, as_version=4).cells
+    return any(
+        cell.cell_type == "code" and cell.source.strip() and not cell.execution_count for cell in cells
+    )
+
+
+def execute(path: Path, cell_timeout: int) -> None:
+    """Run a notebook from top to bottom in its folder; write it only when all went well."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook,
+        timeout=cell_timeout,
+        kernel_name="python3",
+        record_timing=False,  # times would change with every run, and git would see each of them
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()
+    nbformat.write(notebook, path)
+
+
+def build(output: Path, root: Path = ROOT) -> Path:
+    """Build the HTML book below `output` and return its first page.
+
+    Raises:
+        SystemExit: with one sentence, when there was a warning or a page is missing.
+    """
+    # A page that did not change is not read again, and keeps its warnings to itself: start afresh.
+    shutil.rmtree(output / "_build", ignore_errors=True)
+    program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    strict = ["--warningiserror", "--keep-going", "--nitpick"]
+    result = subprocess.run(
+        [*program, "build", str(root), "--path-output", str(output), *strict],
+        cwd=root,
+        env={**os.environ, "PYTHONUTF8": "1"},  # the progress messages hold more than ASCII
+    )
+    if result.returncode:
+        sys.exit("The book was not built cleanly: see the warnings and errors above.")
+    html = output / "_build" / "html"
+    missing = [page for page in pages(root) if not (html / f"{page}.html").exists()]
+    if missing:
+        sys.exit(f"_toc.yml lists pages that are missing in {html}: {', '.join(missing)}")
+    return html / "index.html"
+
+
+def main() -> None:
+    """The command line: see the module's first lines."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--execute", choices=["needed", "all", "none"], default="needed")
+    parser.add_argument("--cell-timeout", type=int, default=300, help="seconds for one cell")
+    parser.add_argument("--output", type=Path, default=ROOT, help="where the folder _build goes")
+    arguments = parser.parse_args()
+
+    wanted = {"needed": must_run, "all": lambda path: True, "none": lambda path: False}
+    for path in chapters():
+        if wanted[arguments.execute](path):
+            print(f"running {path.relative_to(ROOT)}", flush=True)
+            try:
+                execute(path, arguments.cell_timeout)
+            except (CellExecutionError, CellTimeoutError) as error:
+                sys.exit(f"{path.relative_to(ROOT)} did not run to its end:\n{error}")
+    print(f"The book is ready: open {build(arguments.output.resolve())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The book: every chapter was run from top to bottom, every figure has a text, the HTML is whole.
+
+That the chapters still run is nbval's part of `make test`; what a browser makes of the pages is in
+test_browser.py.
+"""
+
+import json
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book"))
+import build  # noqa: E402 (book/build.py is a script beside the chapters, not a part of the package)
+
+PAGES = build.pages()
+CHAPTERS = build.chapters()
+IDS = [path.stem for path in CHAPTERS]
+
+
+def code_cells(path: Path) -> list:
+    """The cells of a notebook that hold code."""
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def soup(html: Path) -> BeautifulSoup:
+    """A page of the built book."""
+    return BeautifulSoup(html.read_text(encoding="utf-8"), "html.parser")
+
+
+def test_every_page_has_its_source_and_every_source_its_place():
+    sources = {page: [p for p in ROOT.glob(f"{page}.*") if p.suffix in (".md", ".ipynb")] for page in PAGES}
+    assert {page: files for page, files in sources.items() if len(files) != 1} == {}
+    written = {p for suffix in ("md", "ipynb") for p in (ROOT / "book").glob(f"*.{suffix}")}
+    assert written == {files[0] for files in sources.values()}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_chapter_was_run_from_top_to_bottom(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert any(cell.outputs for cell in cells)
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", f"a warning or a bar: {output.text[:200]}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_chapter_names_no_folder_of_a_machine(path):
+    text = path.read_text(encoding="utf-8")
+    for folder in ("/home/", "/Users/", "/root/", "/tmp/", "/work/", "site-packages", "../shared"):
+        assert folder not in text
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_every_figure_of_a_chapter_has_alt_text(path):
+    for cell in code_cells(path):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt) > 20, f"metadata.mystnb.image.alt of the cell that begins {cell.source[:80]!r}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_code_fits_the_page(path):
+    for cell in code_cells(path):
+        assert max(map(len, cell.source.splitlines())) <= 88, cell.source
+
+
+def test_book_builds_without_a_warning(book_html):
+    assert (book_html / "index.html").exists()
+    assert [page for page in PAGES if not (book_html / f"{page}.html").exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_of_a_page_exist(book_html, page):
+    html = book_html / f"{page}.html"
+    document = soup(html)
+    targets = [tag.get("href") or tag.get("src") for tag in document.select("[href], [src]")]
+    for target in targets:
+        link = urlsplit(target)
+        if link.scheme:  # the web, mail, data
+            continue
+        file = html if not link.path else (html.parent / unquote(link.path)).resolve()
+        assert file.exists(), target
+        if link.fragment and file.suffix == ".html":
+            anchors = document if file == html else soup(file)
+            assert anchors.find(id=unquote(link.fragment)) is not None, target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pictures_of_a_page_have_alt_text(book_html, page):
+    for image in soup(book_html / f"{page}.html").select("img"):
+        alt = image.get("alt", "").strip()
+        assert alt, image
+        assert not alt.lower().endswith((".png", ".svg", ".jpg")), f"a file name is no text: {alt}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_loads_nothing_from_the_web(book_html, page):
+    document = soup(book_html / f"{page}.html")
+    loaded = [tag.get("src") for tag in document.select("[src]")]
+    loaded += [tag.get("href") for tag in document.select("link[rel~=stylesheet], link[rel~=preload]")]
+    assert [url for url in loaded if url and urlsplit(url).scheme in ("http", "https")] == []
+
+
+def test_bibliography_lists_every_entry(book_html):
+    entries = (ROOT / "book" / "references.bib").read_text(encoding="utf-8").count("\n@")
+    assert len(soup(book_html / "book" / "bibliography.html").select("div.citation")) == entries
+
+
+# The build script itself, on a small book of its own.
+
+
+def small_book(folder: Path, text: str = "# Hello\n\nA page.\n") -> Path:
+    """A book of one page that needs nothing else."""
+    (folder / "_config.yml").write_text("title: small\nonly_build_toc_files: true\n", encoding="utf-8")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: hello\n", encoding="utf-8")
+    (folder / "hello.md").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_build_refuses_a_warning(tmp_path, capfd):
+    with pytest.raises(SystemExit, match="not built cleanly"):
+        build.build(tmp_path, small_book(tmp_path, "# Hello\n\nSee [](nowhere.md).\n"))
+    assert "nowhere" in "".join(capfd.readouterr())
+
+
+def test_build_refuses_a_missing_page(tmp_path, monkeypatch):
+    small_book(tmp_path)
+    monkeypatch.setattr(build, "pages", lambda root: ["hello", "forgotten"])
+    with pytest.raises(SystemExit, match="missing in .*: forgotten"):
+        build.build(tmp_path, tmp_path)
+
+
+def test_pages_come_in_reading_order(tmp_path):
+    toc = {
+        "format": "jb-book",
+        "root": "a",
+        "parts": [
+            {"caption": "One", "chapters": [{"file": "b", "sections": [{"file": "c"}]}]},
+            {"chapters": [{"file": "d"}]},
+        ],
+    }
+    (tmp_path / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")  # JSON is YAML
+    assert build.pages(tmp_path) == ["a", "b", "c", "d"]
+
+
+def test_only_chapters_without_outputs_run(tmp_path):
+    path = tmp_path / "chapter.ipynb"
+    cells = [
+        nbformat.v4.new_markdown_cell("# A"),
+        nbformat.v4.new_code_cell("6 * 7"),
+        nbformat.v4.new_code_cell(""),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    assert build.must_run(path)
+    build.execute(path, cell_timeout=60)
+    assert not build.must_run(path)
+    assert nbformat.read(path, as_version=4).cells[1].outputs[0].data["text/plain"] == "42"

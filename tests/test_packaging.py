@@ -1,0 +1,180 @@
+"""What stands in more than one place says the same everywhere: names, bounds, versions, pins."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+from rattler import MatchSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOCK = [
+    Requirement(line)
+    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}  # where they differ from PyPI's
+
+PLATFORMS = [
+    {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
+    {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
+    {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+]
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+def declared() -> dict[str, Requirement]:
+    """Every dependency of pyproject.toml, those of the extras included, by name."""
+    lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    found: dict[str, Requirement] = {}
+    for requirement in map(Requirement, sum(lists, [])):
+        if requirement.name == "minigan":  # one extra includes another
+            assert requirement.extras <= set(PROJECT["optional-dependencies"])
+            continue
+        known = found.setdefault(requirement.name, requirement)
+        assert known.specifier == requirement.specifier, f"two ranges for {requirement.name}"
+    return found
+
+
+def locked(platform: dict[str, str], python: str) -> dict[str, Version]:
+    """The versions that the lock file installs there."""
+    there = {**platform, "python_version": python, "python_full_version": f"{python}.9"}
+    pins: dict[str, Version] = {}
+    for requirement in LOCK:
+        if requirement.marker is None or requirement.marker.evaluate(there):
+            assert requirement.name not in pins, f"two versions of {requirement.name}"
+            (pin,) = requirement.specifier
+            assert pin.operator == "==", requirement
+            pins[requirement.name] = Version(pin.version)
+    return pins
+
+
+def test_the_library_alone_brings_no_book_tools():
+    names = {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert not names & {"jupyter-book", "jupyterlab", "ipykernel", "ipywidgets", "pytest", "nbval", "ruff"}
+
+
+@pytest.mark.parametrize("name", declared())
+def test_ranges_have_a_lower_bound_and_no_upper_one(name):
+    operators = {s.operator for s in declared()[name].specifier}
+    assert operators == ({">=", "<"} if name == "jupyter-book" else {">="})
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: platform["sys_platform"])
+def test_lock_covers_every_dependency_within_its_range(platform, python):
+    assert Version(python) in SpecifierSet(PROJECT["requires-python"])
+    pins = locked(platform, python)
+    wrong = {
+        n: str(pins.get(n)) for n, r in declared().items() if n not in pins or pins[n] not in r.specifier
+    }
+    assert wrong == {}
+
+
+def test_lock_works_from_any_index_on_any_machine():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|file:|@|^-|\+cpu|\+cu|^\s*/", text, flags=re.MULTILINE)
+    # CUDA's libraries come with torch where it wants them; pinned here, they would go on every laptop.
+    assert not re.search(r"^(nvidia|cuda|triton)", text, flags=re.MULTILINE)
+
+
+def test_environment_yml_says_the_same_as_pyproject():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["channels"] == ["conda-forge"]
+    listed = [MatchSpec(line) for line in environment["dependencies"] if isinstance(line, str)]
+    conda = {spec.name.normalized: spec for spec in listed}
+    assert len(conda) == len(listed)
+
+    python = conda.pop("python")
+    assert bounds(str(python.version)) == bounds(PROJECT["requires-python"])
+    conda.pop("pip")
+    expected = {CONDA_NAMES.get(n, n): bounds(str(r.specifier)) for n, r in declared().items()}
+    assert {name: bounds(str(spec.version)) for name, spec in conda.items()} == expected
+
+
+def bounds(text: str) -> set[str]:
+    """ ">=1.0.4,<2" -> {">=1.0.4", "<2"}."""
+    return set(text.replace(" ", "").split(","))
+
+
+def test_version_and_title_are_the_same_everywhere():
+    import minigan
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert minigan.__version__ == citation["version"] == PROJECT["version"]
+    assert citation["title"] == config["title"]
+    assert citation["license"] == PROJECT["license"]
+
+
+def test_ci_runs_what_people_run():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert script.rstrip().endswith("make test")
+    assert "make test" in (ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8")
+
+
+def test_ci_takes_the_oldest_and_the_newest_python_on_three_systems():
+    matrix = workflow("tests")["jobs"]["test"]["strategy"]["matrix"]
+    assert matrix["python"] == [PYTHONS[0], PYTHONS[-1]]
+    assert [system.split("-")[0] for system in matrix["os"]] == ["ubuntu", "macos", "windows"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_by_commit(path):
+    uses = re.findall(r"uses:\s*(.+)", path.read_text(encoding="utf-8"))
+    assert uses
+    for action in uses:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*", action), action
+
+
+def test_every_workflow_names_one_commit_for_an_action():
+    texts = [path.read_text(encoding="utf-8") for path in WORKFLOWS]
+    pins = {tuple(pin) for text in texts for pin in re.findall(r"uses:\s*(\S+)@(\w+)", text)}
+    assert len(pins) == len(dict(pins))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_ask_for_least_permissions(path):
+    content = workflow(path.stem)
+    assert content["permissions"] == {"contents": "read"}
+    for name, job in content["jobs"].items():
+        assert job["timeout-minutes"] <= 120
+        allowed = (
+            {"pages": "write", "id-token": "write"} if (path.stem, name) == ("book", "publish") else None
+        )
+        assert job.get("permissions") == allowed
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def workflow(name: str) -> dict:
+    """A workflow file, read as YAML."""
+    return yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text(encoding="utf-8"))
+
+
+def test_vendored_files_carry_their_licence():
+    vendor = ROOT / "book" / "_static" / "vendor"
+    notice = (vendor / "README.md").read_text(encoding="utf-8")
+    for folder in (path for path in vendor.iterdir() if path.is_dir()):
+        assert (folder / "LICENSE").exists()
+        assert f"`{folder.name}/`" in notice
+
+
+def test_no_file_names_a_registry_or_a_folder_of_a_machine():
+    for name in (
+        "pyproject.toml",
+        "requirements.lock",
+        "environment.yml",
+        "Makefile",
+        "_config.yml",
+        ".ci/run",
+    ):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"pypi\.org|pythonhosted|anaconda\.org|/opt/|/home/|/work/", text), name
