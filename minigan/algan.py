@@ -21,8 +21,10 @@ What the paper leaves open, and how it is read here:
 * "Update frequency of latents" n_z = 2: Algorithm 1 redraws them every second *epoch*. A whole epoch's
   worth is drawn, a fresh part for each batch, and used for two epochs. Epoch 1 draws too.
 * Epoch 1 has no buffered loss (Algorithm 1, line 10); its fresh fakes then weigh 1, not xi.
-* alpha and 1 - alpha (Eq. 3) come from drawing each latent from the mixture (Eq. 2). Normal and anomalous
-  latents share one generator pass (Algorithm 1, line 9), and so one set of batch statistics.
+* alpha and 1 - alpha (Eq. 3) come from drawing each latent from the mixture (Eq. 2).
+* Batch norm rescales whatever passes through it, wide latents too, so its statistics matter. Normal and
+  anomalous latents share one pass (Algorithm 1, line 9) and one set of statistics: `batch_norm="batch"`.
+  The two other readings, "running" and "none", are switches; the book's toy chapter shows all three.
 * The generator's loss is -log D(G(z)), as in DCGAN. `saturating=True` is Eq. 3 taken literally.
 * Widths: DCGAN's doubling from 64 at the image, capped at 512; feature networks 512. Initial weights
   N(0, 0.02^2), as in DCGAN. Buffered items are drawn without replacement within a batch.
@@ -55,7 +57,6 @@ from minigan.blocks import (
     init_normal_,
 )
 from minigan.detector import NeuralDetector, require
-from minigan.features import N_FEATURES, Backbone
 from minigan.images import AUGMENTATIONS, augment, to_float
 from minigan.losses import say_fake, say_real
 
@@ -75,16 +76,13 @@ MVTEC_AUGMENTATIONS: dict[str, tuple[str, ...]] = {
 class FeatureGenerator(nn.Sequential):
     """Latent to feature vector by three linear layers: (n, z_dim) -> (n, d). No output activation."""
 
-    def __init__(self, z_dim: int, d: int, width: int = 512):
-        super().__init__(
-            nn.Linear(z_dim, width, bias=False),  # batch norm would remove a bias
-            nn.BatchNorm1d(width),
-            nn.ReLU(inplace=True),
-            nn.Linear(width, width, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(inplace=True),
-            nn.Linear(width, d),
-        )
+    def __init__(self, z_dim: int, d: int, width: int = 512, batch_norm: bool = True):
+        layers: list[nn.Module] = []
+        for inside in (z_dim, width):
+            layers.append(nn.Linear(inside, width, bias=not batch_norm))
+            layers += [nn.BatchNorm1d(width)] if batch_norm else []
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers, nn.Linear(width, d))
         init_normal_(self)
 
 
@@ -164,13 +162,17 @@ class ALGAN(NeuralDetector):
     extra_channels: bool = False
     #: Random changes of the training images: any of "hflip", "vflip", "rotate" (section 4.2).
     augment: tuple[str, ...] = ()
+    #: Batch norm in G while it makes D's fakes: "batch" uses their own statistics, normal and anomalous
+    #: mixed; "running" those of normal latents (G in evaluation mode); "none" leaves batch norm out of G.
+    batch_norm: Literal["batch", "running", "none"] = "batch"
     #: Use Eq. 3's own generator loss, whose gradient vanishes while D is winning.
     saturating: bool = False
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = check_size(image_shape)
         channels += 2 * self.extra_channels
-        self.G = DCGANGenerator(self.z_dim, channels, size, self.width, self.max_width)
+        normed = self.batch_norm != "none"
+        self.G = DCGANGenerator(self.z_dim, channels, size, self.width, self.max_width, normed)
         self.D = DCGANDiscriminator(channels, size, self.width, self.max_width)
         self._optimise()
 
@@ -200,8 +202,10 @@ class ALGAN(NeuralDetector):
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Algorithm 1, lines 7-20, for one batch x, (b, c, h, w)."""
         x = self.with_extra_channels(augment(x, self.augment, self.rng_))
+        self.G.train(self.batch_norm != "running")
         with torch.no_grad():  # D learns from x' as from data: nothing here reaches G
             x_fresh = self.G(self.z_d[self.step_])  # line 9; the same for every k, since G waits
+        self.G.train()
         for _ in range(self.n_dis):  # line 8
             batches = [x, x_fresh]
             if self.epoch_ > 1 and self.buffer:  # line 10
@@ -247,6 +251,8 @@ class ALGAN(NeuralDetector):
         super()._check_parameters()
         require(0 <= self.alpha <= 1, f"alpha must lie in [0, 1], got {self.alpha}")
         require(0 <= self.xi <= 1, f"xi must lie in [0, 1], got {self.xi}")
+        choices = ("batch", "running", "none")
+        require(self.batch_norm in choices, f"batch_norm must be one of {choices}, got {self.batch_norm!r}")
         require(self.sigma > 0, f"sigma must be positive, got {self.sigma}")
         for name in ("n_z", "n_dis", "z_dim", "width"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
@@ -282,9 +288,9 @@ class ALGANFeature(ALGAN):
     weights: str | Path = "imagenet"
 
     def build(self, image_shape: tuple[int, ...]) -> None:
-        d = N_FEATURES if len(image_shape) == 3 else image_shape[0]
+        d = 2048 if len(image_shape) == 3 else image_shape[0]  # wide_resnet101_2's last block
         self.standardize = Standardize(d).to(self.device_)
-        self.G = FeatureGenerator(self.z_dim, d, self.width)
+        self.G = FeatureGenerator(self.z_dim, d, self.width, self.batch_norm != "none")
         self.D = FeatureDiscriminator(d, self.width)
         self._optimise()
 
@@ -310,5 +316,7 @@ class ALGANFeature(ALGAN):
     def _features(self, x: Tensor, rotations: int) -> Tensor:
         """(n, c, h, w) images, uint8 or float -> (n, rotations, 2048)."""
         if not hasattr(self, "backbone_"):
+            from minigan.features import Backbone  # here, because torchvision takes seconds to import
+
             self.backbone_ = Backbone(self.weights, self.device_)
         return self.backbone_(to_float(x, self.device_), rotations, crop_from=self.crop_from)

@@ -44,26 +44,28 @@ def dcgan_widths(size: int, width: int, max_width: int) -> list[int]:
 class DCGANGenerator(nn.Sequential):
     """Latent vector to image by transposed convolutions: (n, z_dim) -> (n, channels, size, size).
 
-    Batch norm and ReLU after every layer but the last, which ends in tanh. No biases: batch norm would
-    remove them, and on the output layer DCGAN has none.
+    Batch norm and ReLU after every layer but the last, which ends in tanh. No biases, as in DCGAN; the
+    shifts of batch norm do their work. Without batch norm, the layers get biases instead.
     """
 
-    def __init__(self, z_dim: int, channels: int, size: int, width: int = 64, max_width: int = 512):
-        widths = dcgan_widths(size, width, max_width)[::-1]
+    def __init__(
+        self,
+        z_dim: int,
+        channels: int,
+        size: int,
+        width: int = 64,
+        max_width: int = 512,
+        batch_norm: bool = True,
+    ):
         layers: list[nn.Module] = [nn.Unflatten(1, (z_dim, 1, 1))]  # (n, z_dim) -> (n, z_dim, 1, 1)
-        inside, stride, padding = (
-            z_dim,
-            1,
-            0,
-        )  # the first layer goes from 1x1 to 4x4, the others double
-        for outside in widths:
-            layers += [
-                nn.ConvTranspose2d(inside, outside, 4, stride, padding, bias=False),
-                nn.BatchNorm2d(outside),
-                nn.ReLU(inplace=True),
-            ]
+        inside, stride, padding = z_dim, 1, 0  # the first layer goes from 1x1 to 4x4, the others double
+        for outside in dcgan_widths(size, width, max_width)[::-1]:
+            layers.append(nn.ConvTranspose2d(inside, outside, 4, stride, padding, bias=not batch_norm))
+            layers += [nn.BatchNorm2d(outside)] if batch_norm else []
+            layers.append(nn.ReLU(inplace=True))
             inside, stride, padding = outside, 2, 1
-        super().__init__(*layers, nn.ConvTranspose2d(inside, channels, 4, 2, 1, bias=False), nn.Tanh())
+        last = nn.ConvTranspose2d(inside, channels, 4, 2, 1, bias=not batch_norm)
+        super().__init__(*layers, last, nn.Tanh())
         init_normal_(self)
 
 

@@ -16,7 +16,6 @@ from torchvision.models import Wide_ResNet101_2_Weights, wide_resnet101_2
 
 WEIGHTS = Wide_ResNet101_2_Weights.IMAGENET1K_V1  # the ones that existed when ALGAN was written
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, which the weights expect
-N_FEATURES = 2048
 
 
 class Backbone:
