@@ -16,7 +16,6 @@ A method in its own file writes only what is its own:
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 import warnings
 from collections.abc import Iterator
@@ -159,7 +158,7 @@ class Detector(OutlierMixin, BaseEstimator):
             "parameters": self.get_params(deep=False),
             "image_shape": list(self.image_shape_),
             "threshold": getattr(self, "threshold_", None),
-            "history": json.loads(self.history_.reset_index().to_json(orient="list", double_precision=15)),
+            "history": self.history_.reset_index().to_dict(orient="list"),
         }
         checkpoint.write(path, header, self._state())
 

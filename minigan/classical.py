@@ -1,0 +1,203 @@
+"""Five classical detectors from scikit-learn: the honest floor in every comparison.
+
+None of them learns a representation. An image is one long vector of its pixels in [-1, 1], and the
+question is how far a new vector lies from those of the training set. They take seconds, have hardly
+anything to tune, and no label is used anywhere; whoever proposes a network should beat them.
+
+    OneClassSVM         outside a smooth boundary drawn around the data
+    IsolationForest     cut off from the rest by few random cuts
+    PCA                 poorly rebuilt from the directions in which the data vary most
+    KernelDensity       where a smoothed histogram of the data is low
+    NearestNeighbors    far from the nearest training images
+
+All computation is scikit-learn's (Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR
+12, 2011), and so are the defaults, except where a line says otherwise.
+
+A checkpoint holds the *training data*, and loading learns from them again, which gives the same scores to
+the last bit. Scikit-learn's own way of saving would execute code from the file. So do not hand on such a
+checkpoint where the images are confidential.
+
+Not in this file: features. Each class also takes (n, d) vectors, from any network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn import decomposition, ensemble, neighbors, svm
+from torch import Tensor
+
+from minigan.detector import Detector, require
+from minigan.images import to_float
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClassicalDetector(Detector):
+    """What the five share. Each says which estimator learns (`learn`) and how it scores (`score`).
+
+    Attributes after `fit`:
+        model_: the scikit-learn estimator.
+        data_: what it learned from, as it came: (n, c, h, w) uint8 or float, or (n, d) vectors.
+    """
+
+    takes: ClassVar = ("images", "vectors")
+
+    def learn(self, x: np.ndarray) -> Any:
+        """A scikit-learn estimator fitted to x, (n, d) float64."""
+        raise NotImplementedError
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """Scores by `model_`, (n, d) float64 -> (n,), higher = more anomalous."""
+        return -self.model_.score_samples(x)
+
+    def _fit(self, x: Tensor, y: Tensor | None, validation: tuple[Tensor, np.ndarray]) -> None:
+        self.data_, self.model_ = x, self.learn(_rows(x))
+        self.history_ = pd.DataFrame()  # no epochs
+
+    def _scores(self, x: Tensor) -> np.ndarray:
+        # By the thousand: the floats of a large test set need not fit into memory.
+        return np.concatenate([self.score(_rows(part)) for part in x.split(1000)])
+
+    def _state(self) -> dict[str, Tensor]:
+        return {"data": self.data_}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        data = tensors["data"]
+        require(
+            tuple(data.shape[1:]) == self.image_shape_,
+            f"it says that items have shape {self.image_shape_}, but holds {tuple(data.shape[1:])}",
+        )
+        self.data_, self.model_ = data, self.learn(_rows(data))
+
+
+def _rows(x: Tensor) -> np.ndarray:
+    """(n, c, h, w) images or (n, d) vectors -> (n, d) float64, images in [-1, 1]."""
+    return to_float(x).flatten(1).double().numpy()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OneClassSVM(ClassicalDetector):
+    """How far an image lies outside a smooth boundary around most of the training images.
+
+    Far from all of them the score levels off: it cannot exceed the boundary's own height.
+    Schölkopf et al., "Estimating the Support of a High-Dimensional Distribution", 2001.
+    """
+
+    #: At most this share of the training images may end up outside the boundary.
+    nu: float = 0.5
+    #: exp(-gamma * squared distance) is the similarity of two images; "scale" is 1 / (d * variance).
+    gamma: float | Literal["scale", "auto"] = "scale"
+
+    def learn(self, x: np.ndarray) -> svm.OneClassSVM:
+        return svm.OneClassSVM(nu=self.nu, gamma=self.gamma).fit(x)
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        return -self.model_.decision_function(x)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        require(0 < self.nu <= 1, f"nu must be above 0 and at most 1, got {self.nu}")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class IsolationForest(ClassicalDetector):
+    """How few random cuts separate an image from the others: 2 to the minus relative depth, in (0, 1].
+
+    Liu, Ting and Zhou, "Isolation Forest", 2008, whose sizes are the defaults.
+    """
+
+    n_estimators: int = 100
+    #: Training images seen by each tree, or all if there are fewer.
+    max_samples: int = 256
+
+    def learn(self, x: np.ndarray) -> ensemble.IsolationForest:
+        size = min(self.max_samples, len(x))
+        forest = ensemble.IsolationForest(
+            n_estimators=self.n_estimators, max_samples=size, random_state=self.seed
+        )
+        return forest.fit(x)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        for name in ("n_estimators", "max_samples"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PCA(ClassicalDetector):
+    """What is lost when an image is rebuilt from the main directions: mean squared error per pixel.
+
+    The images span at most n - 1 directions; more than that rebuild nothing better.
+    """
+
+    #: Directions to keep: as many as explain this share of the variance (below 1), or their number. There
+    #: is no default in scikit-learn; 0.95 is the usual choice.
+    n_components: float | int = 0.95
+
+    def learn(self, x: np.ndarray) -> decomposition.PCA:
+        limit = min(x.shape)
+        count = self.n_components if self.n_components < 1 else min(int(self.n_components), limit)
+        with np.errstate(invalid="ignore"):  # identical images: shares of no variance are 0 / 0
+            return decomposition.PCA(count, svd_solver="full").fit(x)
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        rebuilt = self.model_.inverse_transform(self.model_.transform(x))
+        return ((x - rebuilt) ** 2).mean(axis=1)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        count = self.n_components
+        require(
+            0 < count < 1 or (count >= 1 and count == int(count)),
+            f"n_components must be a share between 0 and 1 or a whole number from 1, got {count}",
+        )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class KernelDensity(ClassicalDetector):
+    """Minus the logarithm of the density: a Gaussian bump on every training image, added up."""
+
+    #: Standard deviation of a bump. "scott" is Scott's rule (Multivariate Density Estimation, 1992),
+    #: n^(-1 / (d + 4)) times the standard deviation of the data (root mean square over the pixels).
+    #: Scikit-learn's own "scott" leaves that factor out.
+    bandwidth: float | Literal["scott"] = "scott"
+
+    def learn(self, x: np.ndarray) -> neighbors.KernelDensity:
+        n, d = x.shape
+        width = self.bandwidth
+        if width == "scott":
+            spread = np.sqrt(x.var(axis=0).mean()) or 1.0  # identical images have no scale of their own
+            width = float(spread * n ** (-1 / (d + 4)))
+        # One leaf makes scikit-learn add up all bumps. With more, it subtracts bounds from each other, and in
+        # many dimensions the result is wrong (scikit-learn issue 25799); it is not even faster there.
+        return neighbors.KernelDensity(bandwidth=width, leaf_size=n).fit(x)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        width = self.bandwidth
+        require(
+            width == "scott" or (not isinstance(width, str) and width > 0),
+            f"bandwidth must be 'scott' or a number above 0, got {width!r}",
+        )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class NearestNeighbors(ClassicalDetector):
+    """Mean Euclidean distance to the nearest training images."""
+
+    #: How many of them, or all if there are fewer.
+    n_neighbors: int = 5
+
+    def learn(self, x: np.ndarray) -> neighbors.NearestNeighbors:
+        return neighbors.NearestNeighbors(n_neighbors=min(self.n_neighbors, len(x))).fit(x)
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        distances, _ = self.model_.kneighbors(x)  # (n, k)
+        return distances.mean(axis=1)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        require(self.n_neighbors >= 1, f"n_neighbors must be at least 1, got {self.n_neighbors}")
