@@ -1,0 +1,554 @@
+"""The figures of the book: one style, one colour for one thing, labels beside what they name.
+
+Blue is normal, vermillion is anomalous, green is what a generator made up, in every figure. Readers
+with any kind of colour vision tell the three apart (Okabe and Ito, https://jfly.uni-koeln.de/color).
+
+Every function draws on the axes that it is given (`ax`), or on new ones, and returns them. Titles
+are left to the caller: a title states what this one figure shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import cycle, product
+from pathlib import Path
+from string import Template
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from PIL import Image, ImageDraw, ImageFont
+from sklearn.isotonic import isotonic_regression
+from sklearn.metrics import roc_curve
+
+from minigan.images import as_tensor
+from minigan.metrics import auroc
+
+NORMAL = "#0072B2"  # blue
+ANOMALOUS = "#D55E00"  # vermillion
+FAKE = "#009E73"  # green: normal images or points that a generator made up
+GREY = "#595959"
+# Lines that are neither normal nor anomalous (losses, methods), dark enough to be read as text.
+LINES = ("#332288", "#AA4499", "#117733", "#882255", "#4D4D4D", "#806000")
+# Blue below the threshold, white at it, vermillion above; pale, so that points stay visible on it.
+FIELD_COLORS = LinearSegmentedColormap.from_list("field", ["#5AA9D6", "#FFFFFF", "#F0955A"])
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for the book; call it once, at the top of a notebook."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 90,
+            "figure.figsize": (6.0, 3.6),  # inches; the letters stay readable on a phone
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.size": 12,
+            "axes.titlesize": 13,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": GREY,
+            "axes.prop_cycle": plt.cycler(color=LINES),
+            "legend.frameon": False,
+            "lines.linewidth": 2.0,
+            "xtick.color": GREY,
+            "ytick.color": GREY,
+        }
+    )
+
+
+def color_of(name: str) -> str:
+    """The colour of a group: "fake anomalous" -> ANOMALOUS, "fake" -> FAKE, "real" -> NORMAL."""
+    meanings = {ANOMALOUS: ("anomal",), FAKE: ("fake", "generated"), NORMAL: ("normal", "real")}
+    for color, words in meanings.items():
+        if any(word in name.lower() for word in words):
+            return color
+    return GREY
+
+
+def image_grid(
+    images: object,
+    columns: int | None = None,
+    scale: int | None = None,
+    titles: Sequence[str] | None = None,
+    borders: Sequence[int | str | None] | np.ndarray | None = None,
+    pad: int = 6,
+) -> Image.Image:
+    """Many images as one picture, row by row, enlarged without smoothing.
+
+    One picture is a far smaller PNG than a matplotlib figure with axes around every image.
+
+    Args:
+        images: whatever `images.as_tensor` takes, for instance (n, h, w) uint8.
+        columns: images in a row; at most ten when not given.
+        scale: screen pixels per image pixel; when not given, images become about 64 pixels wide.
+        titles: a line of text above each row.
+        borders: per image a label (0 normal, 1 anomalous), a colour, or None for no border.
+        pad: pixels between images; a border fills half of them.
+    """
+    x = as_tensor(images)
+    if x.ndim != 4:
+        raise ValueError(f"expected images, got shape {tuple(x.shape)}; show a single one as x[None]")
+    if x.is_floating_point():
+        x = ((x + 1) * 127.5).round().to(torch.uint8)
+    pixels = x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()  # (n, h, w, 3)
+    n, height, width, _ = pixels.shape
+    columns = columns or min(n, 10)
+    rows = math.ceil(n / columns)
+    if titles is not None and len(titles) != rows:
+        raise ValueError(f"expected a title for each of {rows} rows, got {len(titles)}")
+    if borders is not None and len(borders) != n:
+        raise ValueError(f"expected a border for each of {n} images, got {len(borders)}")
+
+    scale = scale or max(1, round(64 / width))
+    height, width = height * scale, width * scale
+    font = ImageFont.load_default(max(14, columns * (width + pad) // 36))  # phones shrink pictures
+    line = 0 if titles is None else math.ceil(1.5 * font.size)
+    step = height + pad + line
+    sheet = Image.new("RGB", (columns * (width + pad) + pad, rows * step + pad), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, title in enumerate([] if titles is None else titles):
+        draw.text((pad, row * step + pad), title, fill="#222222", font=font)
+    for i, image in enumerate(pixels):
+        left, top = pad + i % columns * (width + pad), pad + i // columns * step + line
+        border, edge = None if borders is None else borders[i], pad // 2
+        if border is not None:
+            color = border if isinstance(border, str) else (NORMAL, ANOMALOUS)[int(border)]
+            right, bottom = left + width - 1, top + height - 1
+            draw.rectangle((left - edge, top - edge, right + edge, bottom + edge), color)
+        enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(enlarged, (left, top))
+    return sheet
+
+
+def score_histogram(
+    scores: ArrayLike, labels: ArrayLike, threshold: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """The anomaly scores of normal (label 0) and anomalous (label 1) images, a histogram each.
+
+    Bars are shares of their own class, so that a rare class is as visible as a common one.
+    """
+    scores, labels = _array(scores), _array(labels)
+    if scores.ndim != 1 or scores.shape != labels.shape or not np.isfinite(scores).all():
+        raise ValueError(
+            f"expected a finite score and a label per image, got {np.isfinite(scores).sum()} finite "
+            f"scores in an array of shape {scores.shape} and labels of shape {labels.shape}"
+        )
+    ax = ax or plt.subplots()[1]
+    edges = np.histogram_bin_edges(scores, bins=30)
+    groups = [("normal", scores[labels == 0]), ("anomalous", scores[labels == 1])]
+    groups = [(name, values) for name, values in groups if len(values)]
+    for name, values in groups:
+        shares = np.full(len(values), 1 / len(values))
+        ax.hist(values, edges, weights=shares, color=color_of(name), alpha=0.55, histtype="stepfilled")
+    # The names stand above the bars, left and right as the classes lie on the axis.
+    ax.set_ylim(top=1.25 * ax.get_ylim()[1])
+    groups.sort(key=lambda group: np.median(group[1]))
+    for (name, values), x, side in zip(groups, (0.01, 0.99), ("left", "right"), strict=False):
+        style = {"ha": side, "va": "top", "color": color_of(name), "weight": "bold"}
+        ax.text(x, 1.0, f"{name} ({len(values)})", transform=ax.transAxes, **style)
+    if threshold is not None:
+        ax.axvline(threshold, 0, 0.85, color="black", linestyle="--", linewidth=1.5)
+        ax.text(threshold, 0.86, "threshold", transform=ax.get_xaxis_transform(), ha="center")
+    ax.set(xlabel="anomaly score", ylabel="share of the class")
+    return ax
+
+
+def roc(
+    labels: ArrayLike,
+    scores: ArrayLike | Mapping[str, ArrayLike],
+    threshold: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """ROC curves, each named with its AUROC.
+
+    Args:
+        labels: (n,) of 0 (normal) and 1 (anomalous).
+        scores: (n,) anomaly scores, or name -> scores for one curve each.
+        threshold: a dot marks what is found when scores from it upwards are flagged.
+        ax: where to draw.
+    """
+    labels = _array(labels)
+    curves = scores if isinstance(scores, Mapping) else {"AUROC": scores}
+    curves = {name: _array(values) for name, values in curves.items()}
+    areas = {name: auroc(labels, values) for name, values in curves.items()}
+    ax = ax or plt.subplots(figsize=(4.5, 4.5))[1]
+    ax.plot([0, 1], [0, 1], color="#BBBBBB", linestyle=":")
+    # All curves meet in two corners; their names fill the empty one below, the best at the top.
+    colors = dict(zip(curves, cycle(LINES), strict=False))
+    for i, name in enumerate(sorted(areas, key=areas.get)):
+        color = colors[name]
+        ax.plot(*roc_curve(labels, curves[name])[:2], color=color, clip_on=False)
+        text = f"{name} {areas[name]:.3f}"
+        ax.text(0.99, 0.03 + 0.075 * i, text, color=color, ha="right", weight="bold")
+        if threshold is not None:
+            flagged = curves[name] >= threshold
+            point = flagged[labels == 0].mean(), flagged[labels == 1].mean()
+            ax.plot(*point, "o", color=color, markersize=10, markeredgecolor="white", clip_on=False)
+    if isinstance(scores, Mapping):
+        ax.text(0.99, 0.03 + 0.075 * len(areas), "AUROC", color=GREY, ha="right")
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ax.set(xlabel="share of normal images flagged", ylabel="share of anomalies found")
+    return ax
+
+
+def field(
+    score: Callable[[np.ndarray], ArrayLike],
+    bounds: tuple[float, float, float, float] = (-4, 4, -4, 4),
+    resolution: int = 100,
+    points: Mapping[str, ArrayLike] | None = None,
+    threshold: float = 0.5,
+    levels: int | Sequence[float] = 10,
+    ax: Axes | None = None,
+) -> Axes:
+    """The anomaly score of every point of the plane as a map, with sets of points on top.
+
+    Args:
+        score: (m, 2) float32 -> (m,) scores, higher = more anomalous.
+        bounds: left, right, bottom, top.
+        resolution: places along each side at which the score is asked for.
+        points: name -> (n, 2); the colour follows from the name, see `color_of`.
+        threshold: the score that is drawn white, with a black line along it.
+        levels: the number of bands, spread evenly around the threshold, or their edges. Give edges
+            when several maps share one scale.
+        ax: where to draw.
+    """
+    left, right, bottom, top = bounds
+    x, y = np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)
+    plane = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
+    values = _array(score(plane)).astype(float)
+    if values.size != len(plane) or not np.isfinite(values).all():
+        raise ValueError(
+            f"expected score to return {len(plane)} finite numbers, one per point, got "
+            f"{np.isfinite(values).sum()} finite ones in an array of shape {values.shape}"
+        )
+    if np.ndim(levels) == 0:
+        reach = np.abs(values - threshold).max() or 1.0
+        levels = np.linspace(threshold - reach, threshold + reach, levels + 1)
+    if not levels[0] < threshold < levels[-1]:
+        raise ValueError(f"expected levels around the threshold {threshold:g}, got {list(levels)}")
+    ax = ax or plt.subplots(figsize=(4.5, 4.5))[1]
+    values = values.reshape(resolution, resolution)
+    norm = TwoSlopeNorm(threshold, levels[0], levels[-1])
+    ax.contourf(x, y, values, levels, cmap=FIELD_COLORS, norm=norm, extend="both")
+    if values.min() < threshold < values.max():
+        ax.contour(x, y, values, [threshold], colors="black", linewidths=1.2)
+    markers = {NORMAL: "o", FAKE: "^", ANOMALOUS: "X", GREY: "s"}
+    for name, xy in (points or {}).items():
+        style = {"color": color_of(name), "edgecolors": "white", "linewidths": 0.5}
+        ax.scatter(*_array(xy).T, s=24, marker=markers[color_of(name)], label=name, **style)
+    if points:
+        style = {"frameon": True, "edgecolor": "white", "handletextpad": 0.1, "borderpad": 0.2}
+        ax.legend(loc="upper left", fontsize="small", markerscale=1.4, borderaxespad=0.3, **style)
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+    return ax
+
+
+def history(frame: pd.DataFrame, columns: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """Columns of a detector's `history_` (a row per epoch) as lines, named at their right end."""
+    columns = list(frame.columns if columns is None else columns)
+    if not set(columns) <= set(frame.columns):
+        raise ValueError(f"expected columns among {list(frame.columns)}, got {columns}")
+    lines = {name: frame[name].dropna() for name in columns}  # some are measured every few epochs
+    lines = {name: line for name, line in lines.items() if len(line)}
+    if not lines:
+        raise ValueError(f"expected numbers in the columns {columns}, got none; fit a detector first")
+    ax = ax or plt.subplots()[1]
+    ax.margins(x=0)
+    for (name, line), color in zip(lines.items(), cycle(LINES), strict=False):
+        ax.plot(line.index, line, color=color, marker="o" if len(line) == 1 else None, label=name)
+    # Names stand level with the lines' ends, pushed apart where they would overlap.
+    ax.get_ylim()  # matplotlib scales an axis only when it is asked for
+    gap = 1.3 * plt.rcParams["font.size"] * ax.figure.dpi / 72  # pixels
+    drawn = sorted(ax.lines[-len(lines) :], key=lambda line: line.get_ydata()[-1])
+    ends = np.array([ax.transData.transform((0, line.get_ydata()[-1]))[1] for line in drawn])
+    rank = gap * np.arange(len(ends))
+    places = isotonic_regression(ends - rank) + rank  # the nearest places at least a gap apart
+    for line, place in zip(drawn, places, strict=True):
+        style = {"color": line.get_color(), "va": "center", "weight": "bold"}
+        height = ax.transAxes.inverted().transform((0, place))[1]
+        ax.text(1.02, height, line.get_label(), transform=ax.transAxes, **style)
+    ax.set_xlabel(frame.index.name or "epoch")
+    return ax
+
+
+def results_dots(
+    frame: pd.DataFrame,
+    group: str | None = None,
+    highlight: str | None = None,
+    label: str = "AUROC",
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Axes | list[Axes]:
+    """Methods as rows, the best of the first panel at the top: a dot at the mean, a line over its interval.
+
+    Args:
+        frame: columns "method", "mean", "low", "high"; a NaN mean is shown as missing.
+        group: one more column; each of its values gets its own panel, all with the same rows.
+        highlight: the method that the figure is about.
+        label: what was measured.
+        ax: where to draw; a list of axes with `group`, which then also returns a list.
+    """
+    columns = ["method", "mean", "low", "high"] + ([] if group is None else [group])
+    if not set(columns) <= set(frame.columns):
+        raise ValueError(f"expected the columns {columns}, got {list(frame.columns)}")
+    panels = [("", frame)] if group is None else list(frame.groupby(group, sort=False))
+    first = panels[0][1].set_index("method")["mean"].reindex(frame["method"].unique())
+    order = first.sort_values(na_position="first").index
+    if ax is None:
+        size = (2.5 + 3.0 * len(panels), 1.0 + 0.34 * len(order))
+        ax = plt.subplots(1, len(panels), sharex=True, sharey=True, figsize=size)[1]
+    axes = list(np.ravel(ax))
+    for axis, (name, panel) in zip(axes, panels, strict=True):
+        rows = panel.set_index("method")[["mean", "low", "high"]].reindex(order)
+        for y, (method, mean, low, high) in enumerate(rows.itertuples()):
+            color, weight = (LINES[0], "bold") if method == highlight else (GREY, "normal")
+            axis.plot([low, high], [y, y], color=color)
+            axis.plot([mean], [y], "o", markersize=8, color=color)
+            style = {"color": color, "weight": weight, "va": "center"}
+            text = "missing" if np.isnan(mean) else f"{mean:.3f}"
+            axis.text(1.03, y, text, transform=axis.get_yaxis_transform(), **style)
+        axis.set_yticks(range(len(order)), order)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", color="#E5E5E5")
+        axis.set(xlabel=label, ylim=(-0.6, len(order) - 0.4), title=name)
+    return axes[0] if group is None else axes
+
+
+def figure_png(figure: Figure | Image.Image, colors: int = 64, dpi: int = 80) -> bytes:
+    """A figure or a picture as a small PNG: a palette of `colors` colours and no metadata."""
+    buffer = io.BytesIO()
+    if isinstance(figure, Figure):
+        figure.savefig(buffer, dpi=dpi, facecolor="white")
+        figure = Image.open(buffer)
+    small = figure.convert("RGB").quantize(colors, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class FlipBook:
+    """Pictures behind sliders, as HTML; the last line of a notebook's cell shows it."""
+
+    html: str
+    frames: int
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"FlipBook({self.frames} frames, {len(self.html) / 1e3:.0f} KB)"
+
+    def save(self, path: str | Path) -> None:
+        """Write a page that opens in any browser."""
+        Path(path).write_text(_PAGE.substitute(book=self.html), encoding="utf-8")
+
+
+def flip_book(
+    frames: Callable | Mapping | Sequence,
+    sliders: Sequence[tuple[str, Sequence]],
+    caption: str = "",
+    alt: Callable[..., str] | Sequence[str] | None = None,
+    *,
+    start: Sequence[int] | None = None,
+    colors: int = 64,
+    dpi: int = 80,
+    seconds: float = 0.6,
+    limit: float = 3.0,
+) -> FlipBook:
+    """A picture for every combination of the sliders' values, as HTML without kernel or network.
+
+    With one slider there is also a button that plays the book to its end; nothing moves unasked.
+
+    Args:
+        frames: figures (closed once drawn) or PIL images, all of one size: a function of the
+            sliders' positions, `frames(2, 0)`; a dict, `frames[2, 0]`; or lists, `frames[2][0]`.
+        sliders: name and values of each; the values are shown as text.
+        caption: a sentence or two below the sliders.
+        alt: each picture in words: a function of the sliders' values, or a list in which the last
+            slider changes fastest. When not given, the caption and the values.
+        start: the positions shown first; all 0 when not given.
+        colors: the size of a picture's palette.
+        dpi: the resolution of figures.
+        seconds: the time between two pictures while the book plays.
+        limit: the largest book allowed, in megabytes.
+
+    Raises:
+        ValueError: frames are missing, left over, of different sizes, or too large together.
+    """
+    names = [name for name, _ in sliders]
+    texts = [[str(value) for value in values] for _, values in sliders]
+    sizes = [len(values) for values in texts]
+    if not sizes or min(sizes) < 2:
+        raise ValueError(f"expected sliders with at least two values each, got {list(sliders)}")
+    positions = list(product(*map(range, sizes)))
+    first = positions[0] if start is None else tuple(start)
+    if first not in positions:
+        raise ValueError(f"expected a start from {positions[0]} to {positions[-1]}, got {first}")
+    if callable(alt):
+        alt = [alt(*state) for state in product(*(values for _, values in sliders))]
+    elif alt is None:
+        states = [", ".join(map("{} {}".format, names, state)) for state in product(*texts)]
+        alt = [f"{caption} {state}".strip() for state in states]
+    if len(alt) != len(positions):
+        raise ValueError(f"expected {len(positions)} alternative texts, one a frame, got {len(alt)}")
+
+    pictures = []
+    for position in positions:
+        frame = _frame(frames, position, sizes)
+        pictures.append(figure_png(frame, colors, dpi))
+        if isinstance(frame, Figure):
+            plt.close(frame)  # or the notebook would show it as well
+    shapes = sorted({Image.open(io.BytesIO(picture)).size for picture in pictures})
+    if len(shapes) > 1:
+        raise ValueError(f"expected frames of one size, got sizes {shapes} in pixels")
+    encoded = [base64.b64encode(picture).decode() for picture in pictures]
+
+    data = {"frames": encoded, "alts": list(alt), "values": texts, "wait": 1000 * seconds}
+    # The ids come from the contents: unique on a page, and the same in every run.
+    digest = hashlib.sha256(json.dumps([data, names, caption, first]).encode()).hexdigest()
+    key = f"flip-book-{digest[:12]}"
+    # JupyterLab leaves the arrow keys to elements with data-lm-suppress-shortcuts.
+    controls = [
+        f'<label for="{key}-{i}">{escape(name)}</label>\n'
+        f'<input type="range" id="{key}-{i}" min="0" max="{len(values) - 1}" value="{at}" '
+        f'aria-valuetext="{escape(values[at])}" autocomplete="off" data-lm-suppress-shortcuts>\n'
+        f'<output for="{key}-{i}" aria-live="off" style="min-width: {max(map(len, values))}ch">'
+        f"{escape(values[at])}</output>"
+        for i, (name, values, at) in enumerate(zip(names, texts, first, strict=True))
+    ]
+    width, height = shapes[0]
+    shown = positions.index(first)
+    html = _BOOK.substitute(
+        key=key,
+        width=width,
+        image=f'width="{width}" height="{height}" alt="{escape(alt[shown])}" '
+        f'src="data:image/png;base64,{encoded[shown]}"',
+        controls="\n".join(controls),
+        button='<button type="button">Play</button>' if len(sizes) == 1 else "",
+        caption=f"<figcaption>{escape(caption)}</figcaption>" if caption else "",
+        data=json.dumps(data).replace("<", "\\u003c"),  # a text cannot end the script
+    )
+    if len(html) > limit * 1e6:
+        raise ValueError(
+            f"{len(pictures)} frames make a flip book of {len(html) / 1e6:.1f} MB, above the limit of "
+            f"{limit:g} MB; give the sliders fewer values, or lower dpi or colors"
+        )
+    return FlipBook(html, len(pictures))
+
+
+def _frame(frames: Callable | Mapping | Sequence, position: tuple[int, ...], sizes: list[int]):
+    """The frame at one position of the sliders."""
+    if callable(frames):
+        return frames(*position)
+    needed = math.prod(sizes) if isinstance(frames, Mapping) else sizes[0]
+    if len(frames) != needed:
+        raise ValueError(f"expected {needed} frames for sliders of {sizes} values, got {len(frames)}")
+    if isinstance(frames, Mapping):
+        if position not in frames:
+            raise ValueError(f"there is no frame for the positions {position}")
+        return frames[position]
+    inner = frames[position[0]]
+    return _frame(inner, position[1:], sizes[1:]) if len(position) > 1 else inner
+
+
+def _array(values: object) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Flip book</title>
+</head>
+<body>
+$book</body>
+</html>
+""")
+
+# The script may run again, and serves all copies: JupyterLab can show one output twice.
+_BOOK = Template("""<style>
+.flip-book { margin: 1rem 0; }
+.flip-book img { display: block; max-width: 100%; height: auto; background: white;
+  border-radius: 6px; }
+.flip-book figcaption { margin-top: 0.5rem; }
+.flip-book-controls { display: grid; grid-template-columns: auto minmax(6rem, 1fr) auto;
+  gap: 0 0.75rem; align-items: center; margin: 0.5rem 0; }
+.flip-book-controls label { margin: 0; }
+.flip-book-controls input { width: 100%; height: 2rem; margin: 0; accent-color: #0072B2; }
+.flip-book-controls output { font-weight: bold; font-variant-numeric: tabular-nums; }
+.flip-book button { min-width: 5.5rem; padding: 0.3rem 1rem; font: inherit; color: inherit;
+  background: transparent; border: 1px solid currentColor; border-radius: 6px; cursor: pointer; }
+</style>
+<figure class="flip-book $key" style="max-width: max(${width}px, 20rem)">
+<img $image>
+<div class="flip-book-controls">
+$controls
+</div>
+$button
+$caption
+</figure>
+<script>
+(() => {
+  const {frames, alts, values, wait} = $data;
+  document.querySelectorAll(".$key").forEach((book, copy) => {
+    if (book.dataset.ready) return;
+    book.dataset.ready = "yes";
+    const all = (tag) => [...book.querySelectorAll(tag)];
+    const [picture, button] = [book.querySelector("img"), book.querySelector("button")];
+    const [labels, inputs, outputs] = [all("label"), all("input"), all("output")];
+    const show = () => {
+      let frame = 0;
+      inputs.forEach((input, i) => {
+        const at = input.valueAsNumber;
+        frame = frame * values[i].length + at;
+        outputs[i].textContent = values[i][at];
+        input.setAttribute("aria-valuetext", values[i][at]);
+      });
+      picture.src = "data:image/png;base64," + frames[frame];
+      picture.alt = alts[frame];
+    };
+    inputs.forEach((input, i) => {
+      if (copy) labels[i].htmlFor = input.id += "-copy-" + copy;
+      input.addEventListener("input", show);
+    });
+    show();
+    if (!button) return;
+
+    const [slider] = inputs;
+    let timer = 0;
+    const play = (on) => {
+      clearInterval(timer);
+      timer = on ? setInterval(step, wait) : 0;
+      button.textContent = on ? "Pause" : "Play";
+    };
+    const step = () => {
+      slider.stepUp();
+      show();
+      if (slider.value === slider.max) play(false);
+    };
+    slider.addEventListener("input", () => play(false));
+    button.addEventListener("click", () => {
+      if (slider.value === slider.max) slider.value = 0;
+      show();
+      play(!timer);
+    });
+  });
+})();
+</script>
+""")

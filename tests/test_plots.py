@@ -1,0 +1,502 @@
+"""The figures: labels, colours and sizes, and a flip book that is whole, small and repeatable."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from PIL import Image, ImageColor
+
+from minigan import plots
+
+VOID = {"img", "input", "meta"}
+
+
+@pytest.fixture(autouse=True)
+def fresh_figures():
+    plt.switch_backend("agg")
+    with plt.rc_context():
+        yield
+    plt.close("all")
+
+
+def texts(ax):
+    """What is written on the axes -> its colour."""
+    return {text.get_text(): to_hex(text.get_color()).upper() for text in ax.texts}
+
+
+def swatch(color, size=(30, 20)):
+    return Image.new("RGB", size, color)
+
+
+class Page(HTMLParser):
+    """The elements of a page, as (tag, attributes); refuses tags that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open = [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+def book_data(book):
+    """The JSON in the book's script."""
+    return json.loads(re.search(r"const \{frames.*?\} = (\{.*\});\n", book.html)[1])
+
+
+def picture(encoded):
+    return Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+
+
+# Style and colours
+
+
+def test_style_sets_defaults_that_figures_follow():
+    plots.use_style()
+    figure, ax = plt.subplots()
+    ax.set_title("The finding")
+    assert figure.dpi == 90
+    assert ax.get_title(loc="left") == "The finding"
+    assert not ax.spines["top"].get_visible()
+    assert to_hex(ax.plot([0, 1])[0].get_color()).upper() == plots.LINES[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "color"),
+    [
+        ("Normal", plots.NORMAL),
+        ("real", plots.NORMAL),
+        ("anomalous", plots.ANOMALOUS),
+        ("fake anomalous", plots.ANOMALOUS),
+        ("fake normal", plots.FAKE),
+        ("pixels", plots.GREY),
+    ],
+)
+def test_color_follows_from_the_name(name, color):
+    assert plots.color_of(name) == color
+
+
+@pytest.mark.parametrize("color", [*plots.LINES, plots.NORMAL, plots.GREY])
+def test_colors_of_text_contrast_with_white(color):
+    channels = np.array(ImageColor.getrgb(color)) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.5  # WCAG 2, level AA
+
+
+# Grids of images
+
+
+def test_grid_enlarges_without_smoothing():
+    images = np.array([[[0, 255], [255, 0]]] * 3, dtype=np.uint8)
+    grid = plots.image_grid(images, columns=2, scale=5, pad=4)
+    assert grid.size == (2 * (10 + 4) + 4, 2 * (10 + 4) + 4)
+    pixels = np.asarray(grid)
+    np.testing.assert_array_equal(pixels[4:9, 4:9], 0)  # one image pixel, 5 x 5 on the screen
+    np.testing.assert_array_equal(pixels[4:9, 9:14], 255)
+    np.testing.assert_array_equal(pixels[18:23, 4:9], 0)  # the third image starts the second row
+    assert (pixels[18:, 18:] == 255).all()  # an empty place stays white
+
+
+def test_grid_takes_every_form_of_images():
+    grey = np.full((2, 4, 4), 255, dtype=np.uint8)
+    expected = np.asarray(plots.image_grid(grey))
+    forms = [
+        grey[:, None],
+        grey[..., None],
+        np.repeat(grey[..., None], 3, axis=3),
+        torch.ones(2, 1, 4, 4),  # 1 is white in [-1, 1]
+        torch.ones(2, 3, 4, 4, requires_grad=True),
+    ]
+    for form in forms:
+        np.testing.assert_array_equal(np.asarray(plots.image_grid(form)), expected)
+    middle = plots.image_grid(torch.zeros(1, 1, 4, 4), pad=0)
+    assert middle.getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_grid_scale_and_columns_follow_from_the_images():
+    assert plots.image_grid(np.zeros((12, 32, 32), np.uint8), pad=0).size == (640, 128)
+    assert plots.image_grid(np.zeros((3, 200, 200), np.uint8), pad=0).size == (600, 200)
+
+
+def test_grid_borders_by_label_and_by_color():
+    grid = plots.image_grid(
+        np.zeros((4, 8, 8), np.uint8), scale=1, pad=6, borders=[0, np.int64(1), "#123456", None]
+    )
+    row = [grid.getpixel((6 + 14 * i - 1, 10)) for i in range(4)]  # the pixel left of each image
+    assert row[:3] == [ImageColor.getrgb(color) for color in (plots.NORMAL, plots.ANOMALOUS, "#123456")]
+    assert row[3] == (255, 255, 255)
+    assert grid.getpixel((6 + 8 + 2, 10)) == ImageColor.getrgb(plots.NORMAL)  # 3 pixels wide,
+    assert grid.getpixel((6, 6)) == (0, 0, 0)  # around the image and not over it
+
+
+def test_grid_titles_take_a_line_above_each_row():
+    images = np.zeros((4, 8, 8), np.uint8)
+    plain, titled = (plots.image_grid(images, columns=2, titles=t) for t in (None, ["one", "two"]))
+    assert titled.width == plain.width
+    assert titled.height > plain.height + 2 * 14
+    above = np.asarray(titled)[6 : (titled.height - plain.height) // 2]
+    assert above.min() < 100  # letters
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"titles": ["only one"]}, "title for each of 2 rows, got 1"),
+        ({"borders": [0, 1]}, "border for each of 3 images, got 2"),
+    ],
+)
+def test_grid_refuses_lists_of_another_length(options, message):
+    with pytest.raises(ValueError, match=message):
+        plots.image_grid(np.zeros((3, 8, 8), np.uint8), columns=2, **options)
+
+
+def test_grid_refuses_a_single_image():
+    with pytest.raises(ValueError, match=r"x\[None\]"):
+        plots.image_grid(np.zeros((8, 8), np.float32))
+
+
+# Scores
+
+
+def test_histogram_names_both_classes_in_their_colors():
+    scores, labels = np.array([0.1, 0.2, 0.3, 0.9]), np.array([0, 0, 0, 1])
+    ax = plots.score_histogram(torch.tensor(scores), labels, threshold=0.5)
+    assert texts(ax) == {
+        "normal (3)": plots.NORMAL,
+        "anomalous (1)": plots.ANOMALOUS,
+        "threshold": "#000000",
+    }
+    assert ax.get_xlabel() == "anomaly score"
+    assert list(ax.lines[0].get_xdata()) == [0.5, 0.5]
+    # Each histogram sums to one, whatever the size of its class.
+    for patch in ax.patches:
+        heights = np.diff(patch.get_xy()[:, 0]) @ patch.get_xy()[1:, 1]
+        width = np.ptp(scores) / 30
+        assert abs(heights) == pytest.approx(width)
+
+
+def test_histogram_names_stand_as_the_classes_lie():
+    ax = plots.score_histogram([5.0, 6.0, 1.0, 2.0], [0, 0, 1, 1])
+    left, right = sorted(ax.texts, key=lambda text: text.get_position()[0])
+    assert (left.get_text(), right.get_text()) == ("anomalous (2)", "normal (2)")
+
+
+def test_histogram_of_one_class_alone():
+    assert list(texts(plots.score_histogram([1.0, 2.0], [0, 0]))) == ["normal (2)"]
+
+
+@pytest.mark.parametrize("scores", [[0.1, 0.2, 0.3], [0.1, np.nan], [[0.1], [0.2]]])
+def test_histogram_refuses_scores_that_do_not_fit(scores):
+    with pytest.raises(ValueError, match="a finite score and a label per image"):
+        plots.score_histogram(scores, [0, 1])
+
+
+def test_roc_names_curves_with_their_auroc_best_at_the_top():
+    labels = [0, 0, 1, 1]
+    ax = plots.roc(labels, {"weak": [1, 3, 2, 4], "good": [1, 2, 3, 4]}, threshold=3)
+    heights = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert set(heights) == {"weak 0.750", "good 1.000", "AUROC"}
+    assert heights["AUROC"] > heights["good 1.000"] > heights["weak 0.750"]
+    assert texts(ax)["weak 0.750"] == plots.LINES[0]  # colours follow the order given
+    dots = [tuple(np.ravel(line.get_data())) for line in ax.lines if line.get_marker() == "o"]
+    assert dots == [(0.5, 0.5), (0.0, 1.0)]
+
+
+def test_roc_of_one_method_draws_on_given_axes():
+    _, ax = plt.subplots()
+    assert plots.roc(torch.tensor([0, 1]), torch.tensor([0.1, 0.9]), ax=ax) is ax
+    assert list(texts(ax)) == ["AUROC 1.000"]
+
+
+def test_roc_needs_both_classes():
+    with pytest.raises(ValueError):
+        plots.roc([0, 0], [0.1, 0.2])
+
+
+# Fields
+
+
+def test_field_is_blue_below_the_threshold_and_vermillion_above():
+    received = []
+
+    def score(plane):
+        received.append(plane)
+        return torch.from_numpy(plane[:, 0])  # rises from left to right
+
+    ax = plots.field(score, bounds=(-2, 2, -1, 1), resolution=40, threshold=0)
+    assert received[0].shape == (1600, 2)
+    assert received[0].dtype == np.float32
+    ax.set_axis_off()
+    ax.set_position([0, 0, 1, 1])
+    ax.figure.set_size_inches(4, 2)
+    ax.figure.canvas.draw()
+    row = np.asarray(ax.figure.canvas.buffer_rgba())[100, :, :3].astype(int)
+    red, blue = row[:, 0], row[:, 2]
+    assert blue[20] > red[20] + 50
+    assert red[-20] > blue[-20] + 50
+    middle = len(row) // 2
+    assert row[middle - 3 : middle + 3].min() < 100  # the line along the threshold
+
+
+def test_field_draws_points_in_the_colors_of_their_names():
+    xy = np.zeros((3, 2))
+    points = {"real": xy, "fake": torch.zeros(2, 2), "fake anomalous": xy + 1}
+    ax = plots.field(lambda plane: np.hypot(*plane.T), resolution=10, points=points)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(points)
+    colors = [to_hex(dots.get_facecolor()[0]).upper() for dots in ax.collections[-3:]]
+    assert colors == [plots.NORMAL, plots.FAKE, plots.ANOMALOUS]
+    assert ax.get_aspect() == 1
+
+
+def test_field_may_be_flat():
+    plots.field(lambda plane: np.full(len(plane), 0.5), resolution=5)
+
+
+def test_field_refuses_scores_that_do_not_fit():
+    with pytest.raises(ValueError, match="25 finite numbers"):
+        plots.field(lambda plane: plane, resolution=5)
+    with pytest.raises(ValueError, match="got 0 finite"):
+        plots.field(lambda plane: np.full(len(plane), np.nan), resolution=5)
+    with pytest.raises(ValueError, match="levels around the threshold 2"):
+        plots.field(lambda plane: plane[:, 0], resolution=5, threshold=2, levels=[0, 0.5, 1])
+
+
+# Training and results
+
+
+def test_history_names_lines_level_with_their_ends_but_apart():
+    frame = pd.DataFrame(
+        {"a": [1.0, 0.0], "b": [1.0, 0.01], "c": [0.0, 1.0], "now and then": [0.5, np.nan]},
+        index=pd.Index([1, 2], name="epoch"),
+    )
+    ax = plots.history(frame)
+    assert ax.get_xlabel() == "epoch"
+    assert list(texts(ax).values()) == [line.get_color() for line in sorted_lines(ax)]
+    ax.figure.canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
+    assert boxes["b"].y0 >= boxes["a"].y1  # one above the other
+    end = ax.transData.transform((2, 1.0))[1]
+    assert boxes["c"].y0 < end < boxes["c"].y1
+    assert min(box.x0 for box in boxes.values()) > ax.get_window_extent().x1
+
+
+def sorted_lines(ax):
+    return sorted(ax.lines, key=lambda line: line.get_ydata()[-1])
+
+
+def test_history_of_some_columns():
+    frame = pd.DataFrame({"a": [1.0], "b": [2.0]})
+    assert list(texts(plots.history(frame, columns=["b"]))) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "columns", "message"),
+    [
+        (pd.DataFrame({"a": [1.0]}), ["loss"], r"among \['a'\], got \['loss'\]"),
+        (pd.DataFrame({"a": []}), None, "fit a detector first"),
+        (pd.DataFrame({"a": [np.nan]}), None, "fit a detector first"),
+    ],
+)
+def test_history_refuses_what_it_cannot_draw(frame, columns, message):
+    with pytest.raises(ValueError, match=message):
+        plots.history(frame, columns)
+
+
+@pytest.fixture
+def results():
+    rows = [("ALGAN", 0.8, "one class"), ("PCA", 0.9, "one class"), ("ALGAN", 0.7, "leave one out")]
+    frame = pd.DataFrame(rows, columns=["method", "mean", "protocol"])
+    return frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.05)
+
+
+def test_results_stand_in_order_with_their_numbers(results):
+    ax = plots.results_dots(results[:2], highlight="ALGAN")
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["ALGAN", "PCA"]  # bottom to top
+    assert texts(ax) == {"0.800": plots.LINES[0], "0.900": plots.GREY}
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [0.7, 0.85])
+    assert ax.get_xlabel() == "AUROC"
+
+
+def test_results_in_panels_show_what_is_missing(results):
+    axes = plots.results_dots(results, group="protocol")
+    assert [ax.get_title() or ax.get_title(loc="left") for ax in axes] == [
+        "one class",
+        "leave one out",
+    ]
+    assert list(texts(axes[1])) == ["0.700", "missing"]
+    results.loc[1, "mean"] = np.nan
+    assert list(texts(plots.results_dots(results[:2]))) == ["missing", "0.800"]
+
+
+def test_results_refuse_a_table_without_intervals(results):
+    with pytest.raises(ValueError, match="expected the columns"):
+        plots.results_dots(results[["method", "mean"]])
+
+
+# Pictures and flip books
+
+
+def test_figure_png_has_a_small_palette():
+    figure, ax = plt.subplots(figsize=(3, 2))
+    ax.plot([0, 1], color=plots.NORMAL, linewidth=10)
+    png = plots.figure_png(figure, colors=16, dpi=50)
+    image = Image.open(io.BytesIO(png))
+    assert (image.mode, image.size) == ("P", (150, 100))
+    colors = {color for _, color in image.convert("RGB").getcolors()}
+    assert len(colors) <= 16
+    assert {(255, 255, 255), ImageColor.getrgb(plots.NORMAL)} <= colors
+    assert len(png) < 2000
+    assert plots.figure_png(figure, colors=16, dpi=50) == png
+
+
+def test_book_shows_the_frame_of_its_sliders():
+    colors = [["#000000", "#000080", "#0000FF"], ["#FF0000", "#FF0080", "#FF00FF"]]
+    frames = [[swatch(color) for color in row] for row in colors]
+    book = plots.flip_book(frames, [("Red", [0, 1]), ("Blue", ["no", "half", "full"])], start=(1, 2))
+    data = book_data(book)
+    assert data["values"] == [["0", "1"], ["no", "half", "full"]]
+    shown = [picture(frame).getpixel((5, 5)) for frame in data["frames"]]
+    assert shown == [ImageColor.getrgb(color) for row in colors for color in row]
+    assert data["alts"][-1] == "Red 1, Blue full"
+    page = Page(book.html)
+    (image,) = page.all("img")
+    assert image["src"] == "data:image/png;base64," + data["frames"][5]
+    assert (image["width"], image["height"], image["alt"]) == ("30", "20", "Red 1, Blue full")
+    assert book.frames == 6
+    assert repr(book).startswith("FlipBook(6 frames, ")
+    assert book._repr_html_() == book.html
+
+
+def test_frames_come_as_function_dict_or_list():
+    colors = {(0,): "#FF0000", (1,): "#00FF00"}
+    sliders = [("Epoch", [1, 2])]
+    book = plots.flip_book({at: swatch(color) for at, color in colors.items()}, sliders)
+    assert plots.flip_book([swatch(color) for color in colors.values()], sliders) == book
+    assert plots.flip_book(lambda i: swatch(colors[i,]), sliders) == book
+
+
+def test_figures_are_drawn_and_closed():
+    def frame(i):
+        figure, ax = plt.subplots(figsize=(2, 1))
+        ax.plot([0, i])
+        return figure
+
+    book = plots.flip_book(frame, [("Epoch", [0, 1])], dpi=40)
+    assert Page(book.html).all("img")[0]["width"] == "80"
+    assert plt.get_fignums() == []
+
+
+def test_every_slider_has_a_label_a_spoken_value_and_an_output():
+    page = Page(
+        plots.flip_book(
+            lambda *at: swatch("red"), [("Epoch", [0, 5]), ("Noise <σ>", ["low", '"high"'])], start=(0, 1)
+        ).html
+    )
+    inputs, ids = page.all("input"), [attrs["id"] for attrs in page.all("input")]
+    assert [label["for"] for label in page.all("label")] == ids
+    assert [output["for"] for output in page.all("output")] == ids
+    assert len(set(ids)) == 2
+    assert [(i["type"], i["min"], i["max"], i["value"]) for i in inputs] == [
+        ("range", "0", "1", "0"),
+        ("range", "0", "1", "1"),
+    ]
+    assert [i["aria-valuetext"] for i in inputs] == ["0", '"high"']
+    assert "flip-book" in page.all("figure")[0]["class"].split()
+
+
+def test_only_a_book_with_one_slider_plays():
+    one = plots.flip_book([swatch("red")] * 2, [("Epoch", [0, 1])], seconds=0.25)
+    two = plots.flip_book([[swatch("red")] * 2] * 2, [("a", [0, 1]), ("b", [0, 1])])
+    assert [attrs["type"] for attrs in Page(one.html).all("button")] == ["button"]
+    assert book_data(one)["wait"] == 250
+    assert Page(two.html).all("button") == []
+
+
+def test_alternative_texts_and_captions():
+    sliders, frames = [("Epoch", [0, 0.5])], [swatch("red")] * 2
+    spoken = plots.flip_book(frames, sliders, alt=lambda epoch: f"twice {2 * epoch}")
+    assert book_data(spoken)["alts"] == ["twice 0", "twice 1.0"]
+    listed = plots.flip_book(frames, sliders, alt=["one", "two"])
+    assert book_data(listed)["alts"] == ["one", "two"]
+    captioned = plots.flip_book(frames, sliders, caption="Loss < 1.")
+    assert "<figcaption>Loss &lt; 1.</figcaption>" in captioned.html
+    assert book_data(captioned)["alts"][0] == "Loss < 1. Epoch 0"
+
+
+def test_no_text_ends_the_script_or_a_tag():
+    nasty = '</script><b x="'
+    book = plots.flip_book([swatch("red")] * 2, [(nasty, [nasty, 1])], nasty, start=(0,))
+    page = Page(book.html)  # would find tags out of order
+    assert page.all("b") == []
+    assert page.all("input")[0]["aria-valuetext"] == nasty
+    assert book_data(book)["values"] == [[nasty, "1"]]
+
+
+def test_books_repeat_to_the_byte_and_do_not_share_ids():
+    def book(color, name="Epoch"):
+        return plots.flip_book([swatch(color), swatch("red")], [(name, [0, 1])])
+
+    assert book("blue").html == book("blue").html
+    ids = [Page(each.html).all("input")[0]["id"] for each in (book("blue"), book("green"))]
+    assert ids[0] != ids[1]
+    assert ids[0] != Page(book("blue", "Step").html).all("input")[0]["id"]
+
+
+def test_book_needs_nothing_from_elsewhere(tmp_path):
+    book = plots.flip_book([swatch("red"), swatch("blue")], [("Größe", [0, 1])])
+    assert not re.search(r"https?:|//[a-z]|import|<link|src=\"(?!data:)", book.html)
+    book.save(tmp_path / "book.html")
+    saved = (tmp_path / "book.html").read_text(encoding="utf-8")
+    assert saved.startswith("<!DOCTYPE html>")
+    assert book.html in saved
+    assert {"charset": "utf-8"} in Page(saved).all("meta")
+
+
+def test_book_is_refused_above_its_limit():
+    noise = np.random.default_rng(0).integers(0, 256, (2, 100, 100, 3), dtype=np.uint8)
+    frames = [Image.fromarray(image) for image in noise]
+    assert len(plots.flip_book(frames, [("Epoch", [0, 1])]).html) > 20_000
+    with pytest.raises(ValueError, match=r"2 frames make a flip book of 0\.0 MB, above .* 0\.02 MB"):
+        plots.flip_book(frames, [("Epoch", [0, 1])], limit=0.02)
+
+
+RED = swatch("red")
+
+
+@pytest.mark.parametrize(
+    ("frames", "sliders", "options", "message"),
+    [
+        ([RED], [("Epoch", [0, 1])], {}, "expected 2 frames .* got 1"),
+        ([RED] * 3, [("Epoch", [0, 1])], {}, "expected 2 frames .* got 3"),
+        ([[RED] * 2, [RED]], [("a", [0, 1]), ("b", [0, 1])], {}, "expected 2 frames .* got 1"),
+        ({(0,): RED, (2,): RED}, [("Epoch", [0, 1])], {}, r"no frame for the positions \(1,\)"),
+        ({(0,): RED}, [("Epoch", [0, 1])], {}, "expected 2 frames .* got 1"),
+        ([RED, swatch("red", (31, 20))], [("Epoch", [0, 1])], {}, r"\(30, 20\), \(31, 20\)"),
+        ([RED], [("Epoch", [0])], {}, "at least two values"),
+        ([], [], {}, "at least two values"),
+        ([RED] * 2, [("Epoch", [0, 1])], {"start": (2,)}, r"from \(0,\) to \(1,\), got \(2,\)"),
+        ([RED] * 2, [("Epoch", [0, 1])], {"alt": ["one"]}, "2 alternative texts, .* got 1"),
+    ],
+)
+def test_book_refuses_what_does_not_fit(frames, sliders, options, message):
+    with pytest.raises(ValueError, match=message):
+        plots.flip_book(frames, sliders, **options)
