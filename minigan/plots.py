@@ -329,6 +329,9 @@ def results_dots(
 
 def figure_png(figure: Figure | Image.Image, colors: int = 64, dpi: int = 80) -> bytes:
     """A figure or a picture as a small PNG: a palette of `colors` colours and no metadata."""
+    if not isinstance(figure, Figure | Image.Image):
+        kind = type(figure).__name__
+        raise TypeError(f"expected a matplotlib figure or a PIL image as a frame, got {kind}")
     buffer = io.BytesIO()
     if isinstance(figure, Figure):
         figure.savefig(buffer, dpi=dpi, facecolor="white")
@@ -455,8 +458,9 @@ def _frame(frames: Callable | Mapping | Sequence, position: tuple[int, ...], siz
     if callable(frames):
         return frames(*position)
     needed = math.prod(sizes) if isinstance(frames, Mapping) else sizes[0]
-    if len(frames) != needed:
-        raise ValueError(f"expected {needed} frames for sliders of {sizes} values, got {len(frames)}")
+    given = len(frames) if isinstance(frames, Mapping | Sequence) else type(frames).__name__
+    if given != needed:
+        raise ValueError(f"expected {needed} frames for sliders of {sizes} values, got {given}")
     if isinstance(frames, Mapping):
         if position not in frames:
             raise ValueError(f"there is no frame for the positions {position}")

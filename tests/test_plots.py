@@ -453,7 +453,7 @@ def test_no_text_ends_the_script_or_a_tag():
 
 def test_books_repeat_to_the_byte_and_do_not_share_ids():
     def book(color, name="Epoch"):
-        return plots.flip_book([swatch(color), swatch("red")], [(name, [0, 1])])
+        return plots.flip_book([swatch(color), swatch("red")], [(name, [0, 1])], alt=["a", "b"])
 
     assert book("blue").html == book("blue").html
     ids = [Page(each.html).all("input")[0]["id"] for each in (book("blue"), book("green"))]
@@ -487,6 +487,7 @@ RED = swatch("red")
     [
         ([RED], [("Epoch", [0, 1])], {}, "expected 2 frames .* got 1"),
         ([RED] * 3, [("Epoch", [0, 1])], {}, "expected 2 frames .* got 3"),
+        ([RED] * 2, [("a", [0, 1]), ("b", [0, 1])], {}, "expected 2 frames .* got Image"),
         ([[RED] * 2, [RED]], [("a", [0, 1]), ("b", [0, 1])], {}, "expected 2 frames .* got 1"),
         ({(0,): RED, (2,): RED}, [("Epoch", [0, 1])], {}, r"no frame for the positions \(1,\)"),
         ({(0,): RED}, [("Epoch", [0, 1])], {}, "expected 2 frames .* got 1"),
@@ -500,3 +501,8 @@ RED = swatch("red")
 def test_book_refuses_what_does_not_fit(frames, sliders, options, message):
     with pytest.raises(ValueError, match=message):
         plots.flip_book(frames, sliders, **options)
+
+
+def test_book_refuses_a_function_that_returns_no_picture():
+    with pytest.raises(TypeError, match="a matplotlib figure or a PIL image as a frame, got NoneType"):
+        plots.flip_book(lambda i: None, [("Epoch", [0, 1])])
