@@ -92,7 +92,9 @@ class OneClassSVM(ClassicalDetector):
     gamma: float | Literal["scale", "auto"] = "scale"
 
     def learn(self, x: np.ndarray) -> svm.OneClassSVM:
-        return svm.OneClassSVM(nu=self.nu, gamma=self.gamma).fit(x)
+        model = svm.OneClassSVM(nu=self.nu, gamma=self.gamma)
+        model.random_state = self.seed  # unused, but drawn from numpy's global randomness if it is missing
+        return model.fit(x)
 
     def score(self, x: np.ndarray) -> np.ndarray:
         return -self.model_.decision_function(x)

@@ -158,7 +158,7 @@ class Detector(OutlierMixin, BaseEstimator):
             "parameters": self.get_params(deep=False),
             "image_shape": list(self.image_shape_),
             "threshold": getattr(self, "threshold_", None),
-            "history": self.history_.reset_index().to_dict(orient="list"),
+            "history": self.history_.reset_index().to_dict(orient="list") if len(self.history_) else {},
         }
         checkpoint.write(path, header, self._state())
 
@@ -271,7 +271,8 @@ class Detector(OutlierMixin, BaseEstimator):
         """Drop what an earlier `fit` left: a second one starts from nothing but the parameters."""
         parameters = {field.name for field in dataclasses.fields(self)}
         for name in set(vars(self)) - parameters:
-            delattr(self, name)
+            if not name.startswith("_") or name.endswith("_"):  # scikit-learn notes things as _name
+                delattr(self, name)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
