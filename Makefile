@@ -33,21 +33,20 @@ ifneq ($(strip $(TORCH_INDEX)),)
 endif
 	$(PY) -m pip install -r requirements.lock
 	$(PY) -m pip install --no-deps -e .
-	$(PY) -c "import pathlib; pathlib.Path('$(STAMP)').touch()"
+	touch $(STAMP)
 
 book: env  ## run the chapters that have no outputs, build the HTML book, print where it is
-	$(PY) book/build.py --cell-timeout $(CELL_TIMEOUT)
+	$(PY) book/build_book.py --cell-timeout $(CELL_TIMEOUT)
 
 execute: env  ## run all chapters anew, in place
-	$(PY) book/build.py --execute all --cell-timeout $(CELL_TIMEOUT)
+	$(PY) book/build_book.py --execute all --cell-timeout $(CELL_TIMEOUT)
 
 # One thread for each worker: the networks here are small, and threads would fight over the cores.
-test: export OMP_NUM_THREADS = 1
 test: env  ## style, tests with coverage, then every chapter once
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --cov --cov-fail-under=95
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --cov=minigan --cov-fail-under=95
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout $(CELL_TIMEOUT) --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
 lab: env  ## open the chapters in JupyterLab

@@ -27,7 +27,7 @@ def book_html(tmp_path_factory) -> Path:
     with FileLock(shared / "book.lock"):
         log = shared / "book.log"
         if not log.exists():  # the first one here builds, whatever comes of it
-            command = [sys.executable, "book/build.py", "--execute", "none"]
+            command = [sys.executable, "book/build_book.py", "--execute", "none"]
             command += ["--output", str(shared / "book")]
             with log.open("w", encoding="utf-8") as out:
                 subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, timeout=280)

@@ -5,20 +5,19 @@ test_browser.py.
 """
 
 import json
-import sys
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import build_book
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from plain_docstrings import to_rst
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "book"))
-import build  # noqa: E402 (book/build.py is a script beside the chapters, not a part of the package)
-
-PAGES = build.pages()
-CHAPTERS = build.chapters()
+PAGES = build_book.pages()
+CHAPTERS = build_book.chapters()
 IDS = [path.stem for path in CHAPTERS]
 
 
@@ -28,6 +27,7 @@ def code_cells(path: Path) -> list:
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 
+@cache
 def soup(html: Path) -> BeautifulSoup:
     """A page of the built book."""
     return BeautifulSoup(html.read_text(encoding="utf-8"), "html.parser")
@@ -128,15 +128,15 @@ def small_book(folder: Path, text: str = "# Hello\n\nA page.\n") -> Path:
 
 def test_build_refuses_a_warning(tmp_path, capfd):
     with pytest.raises(SystemExit, match="not built cleanly"):
-        build.build(tmp_path, small_book(tmp_path, "# Hello\n\nSee [](nowhere.md).\n"))
+        build_book.build(tmp_path, small_book(tmp_path, "# Hello\n\nSee [](nowhere.md).\n"))
     assert "nowhere" in "".join(capfd.readouterr())
 
 
 def test_build_refuses_a_missing_page(tmp_path, monkeypatch):
     small_book(tmp_path)
-    monkeypatch.setattr(build, "pages", lambda root: ["hello", "forgotten"])
+    monkeypatch.setattr(build_book, "pages", lambda root: ["hello", "forgotten"])
     with pytest.raises(SystemExit, match="missing in .*: forgotten"):
-        build.build(tmp_path, tmp_path)
+        build_book.build(tmp_path, tmp_path)
 
 
 def test_pages_come_in_reading_order(tmp_path):
@@ -149,7 +149,7 @@ def test_pages_come_in_reading_order(tmp_path):
         ],
     }
     (tmp_path / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")  # JSON is YAML
-    assert build.pages(tmp_path) == ["a", "b", "c", "d"]
+    assert build_book.pages(tmp_path) == ["a", "b", "c", "d"]
 
 
 def test_only_chapters_without_outputs_run(tmp_path):
@@ -160,7 +160,21 @@ def test_only_chapters_without_outputs_run(tmp_path):
         nbformat.v4.new_code_cell(""),
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    assert build.must_run(path)
-    build.execute(path, cell_timeout=60)
-    assert not build.must_run(path)
+    assert build_book.must_run(path)
+    build_book.execute(path, cell_timeout=60)
+    assert not build_book.must_run(path)
     assert nbformat.read(path, as_version=4).cells[1].outputs[0].data["text/plain"] == "42"
+
+
+@pytest.mark.parametrize(
+    ("plain", "rst"),
+    [
+        ("`history_`, *labels and |x|", r"``history_``, \*labels and \|x\|"),
+        ("the *normal* ones of threshold_", r"the *normal* ones of threshold\_"),
+        ("Attributes after `fit`:", "Attributes:"),
+        ("    history_: a table", "    history_: a table"),
+        ("``already`` so", "``already`` so"),
+    ],
+)
+def test_plain_docstrings_become_rst(plain, rst):
+    assert to_rst(plain) == rst

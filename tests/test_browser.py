@@ -2,17 +2,12 @@
 
 import os
 import shutil
-import sys
-from pathlib import Path
 
+import build_book
 import pytest
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "book"))
-import build  # noqa: E402 (book/build.py is a script beside the chapters, not a part of the package)
-
-PAGES = build.pages()
+PAGES = build_book.pages()
 PHONE = {"width": 390, "height": 844}  # CSS pixels
 LAPTOP = {"width": 1280, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
@@ -20,6 +15,8 @@ PLACES = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
 )
+# An error that the theme makes on every page (it sets a constant twice, of a service that we do not use).
+THEMES_OWN = "Identifier 'THEBE_JS_URL' has already been declared"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def visit(browser, book_html):
     yield visit
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert [message for message in wrong if message != THEMES_OWN] == []
 
 
 @pytest.mark.parametrize("page_name", PAGES)

@@ -1,8 +1,8 @@
 """Runs the chapters that must run, builds the HTML book and checks that every page is there.
 
-    python book/build.py                  # what `make book` does
-    python book/build.py --execute all    # what `make execute` does
-    python book/build.py --execute none --output /tmp/book    # just the HTML, elsewhere
+    python book/build_book.py                  # what `make book` does
+    python book/build_book.py --execute all    # what `make execute` does
+    python book/build_book.py --execute none --output /tmp/book    # just the HTML, elsewhere
 
 A chapter's outputs are committed with it, so a chapter runs only when one of its code cells has never
 been run, or when `--execute all` asks for it. Any warning, and any page of `_toc.yml` that is missing
@@ -62,6 +62,7 @@ def execute(path: Path, cell_timeout: int) -> None:
         timeout=cell_timeout,
         kernel_name="python3",
         record_timing=False,  # times would change with every run, and git would see each of them
+        extra_arguments=["--log-level=40"],  # errors only: no word on how the kernel talks to us
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     nbformat.write(notebook, path)
