@@ -195,7 +195,7 @@ def _shape(size: int, points: np.ndarray, width: float = 0) -> np.ndarray:
     canvas = Image.new("L", (4 * size, 4 * size))
     path = [(float(x), float(y)) for x, y in 4 * points]
     if width:
-        ImageDraw.Draw(canvas).line(path, 255, max(1, round(4 * width)), joint="curve")
+        ImageDraw.Draw(canvas).line(path, 255, max(4, round(4 * width)), joint="curve")
     else:
         ImageDraw.Draw(canvas).polygon(path, 255)
     return np.asarray(canvas.resize((size, size), Image.BOX)) / 255

@@ -95,7 +95,7 @@ def leave_one_out(dataset: Dataset, anomalous: int | str, seed: int = 0, validat
 
     An official split is merged first. 80 % of each normal class is for training, a share `validation` of that
     being held out. The other 20 % and the class left out are for testing, the larger side thinned at random
-    to the size of the smaller. `train_classes` keeps the data set's labels: without 3 they are 0, 1, 2, 4, ...
+    to the size of the smaller. `train_classes` keeps the data set's labels: without 3 there is a gap at 3.
     """
     out, rng = _target("leave-one-out", dataset, anomalous), np.random.default_rng(seed)
     left_out, normal = np.flatnonzero(dataset.labels == out), np.flatnonzero(dataset.labels != out)
@@ -109,8 +109,8 @@ def leave_one_out(dataset: Dataset, anomalous: int | str, seed: int = 0, validat
 def defects(dataset: Dataset, seed: int = 0, validation: float = 0.5, by_group: bool = True) -> Split:
     """Train on good images; test on good and defective ones.
 
-    `validation` is the share of the *test* images, good and defective, that is set apart. The default, half, is
-    what ALGAN's paper takes to choose the best epoch. That uses labels of anomalies, so report the last
+    `validation` is the share of the *test* images, good and defective, that is set apart. The default, half,
+    is what ALGAN's paper takes to choose the best epoch. That uses labels of anomalies, so report the last
     epoch beside it. 0 keeps the test set whole.
 
     Without an official split, half of the good images are for training; the others, and all the defective

@@ -1,0 +1,160 @@
+"""Data sets: what is promised about them, and what a wrong request is told."""
+
+import numpy as np
+import pytest
+import skimage.data
+from sklearn.datasets import load_digits
+
+from minigan import data
+
+CATEGORIES = ("brick", "gravel", "grass")
+
+
+@pytest.fixture(scope="module")
+def bricks():
+    return data.load("textures", category="brick", size=64, seed=0)
+
+
+def test_digits_are_scikit_learns_enlarged():
+    small, large = data.load("digits", size=8), data.load("digits")
+    assert large.images.shape == (1797, 32, 32) and large.images.dtype == np.uint8
+    assert large.classes == tuple("0123456789") and large.official is None and not large.defects
+    np.testing.assert_array_equal(large.labels, load_digits().target)
+    np.testing.assert_allclose(small.images * (16 / 255), load_digits().images, atol=0.04)
+    blocks = large.images.reshape(-1, 8, 4, 8, 4).mean((2, 4))  # the small image again, a little blurred
+    assert np.corrcoef(blocks.ravel(), small.images.ravel())[0, 1] > 0.95
+    assert large.images.min() == 0 and large.images.max() == 255
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("size", [16, 64, 128])
+def test_textures_are_as_described(category, size):
+    dataset = data.load("textures", category=category, size=size)
+    assert dataset.images.shape == dataset.masks.shape == (660, size, size)
+    assert dataset.images.dtype == np.uint8 and dataset.defects
+    assert dataset.classes == ("good", "scratch", "stain", "hole", "misprint")
+    train = dataset.official == "train"
+    assert train.sum() == 400 and (dataset.labels[train] == 0).all()
+    assert np.bincount(dataset.labels[~train]).tolist() == [100, 40, 40, 40, 40]
+    covered = dataset.masks.mean((1, 2))
+    assert (covered[dataset.labels == 0] == 0).all()
+    assert (covered[dataset.labels > 0] > 0.001).all() and covered.max() < 0.45
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_defect_changes_the_patch_inside_its_mask_and_little_outside(category, monkeypatch):
+    """The same seed with nothing drawn gives the patches as they were photographed."""
+    with_defects = data.textures(category, seed=3)
+    for name in ("_scratch", "_stain", "_hole", "_misprint"):
+        draw = getattr(data, name)
+        monkeypatch.setattr(data, name, lambda *a, draw=draw: (a[0], draw(*a)[1]))  # same randomness used
+    without = data.textures(category, seed=3)
+    np.testing.assert_array_equal(with_defects.masks, without.masks)
+    change = abs(with_defects.images.astype(float) - without.images)
+    assert change[with_defects.labels == 0].max() == 0
+    for kind in range(1, 5):
+        of_kind, mask = change[with_defects.labels == kind], with_defects.masks[with_defects.labels == kind]
+        inside = np.array([c[m].mean() for c, m in zip(of_kind, mask, strict=True)])
+        outside = np.array([c[~m].mean() for c, m in zip(of_kind, mask, strict=True)])
+        assert (inside > 5).all(), f"an invisible {with_defects.classes[kind]}"
+        assert (outside < 3).all() and (inside > 5 * outside).all()
+
+
+def test_kinds_of_defect_look_their_part(bricks):
+    """A hole is darker than its surroundings; a scratch is thin, a misprint a full rectangle."""
+    for image, mask in zip(bricks.images[bricks.labels == 3], bricks.masks[bricks.labels == 3], strict=True):
+        assert np.median(image[mask]) < np.median(image[~mask]) - 20
+    share = [bricks.masks[bricks.labels == kind].mean() for kind in range(5)]
+    assert share[1] < 0.05 and share[3] < 0.08 < share[2] < share[4] < 0.25
+    for mask in bricks.masks[bricks.labels == 4]:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask.sum() == len(rows) * len(columns)
+
+
+def test_no_pixel_of_the_photograph_is_in_train_and_test(monkeypatch):
+    """A photograph whose grey level says where it was taken: each patch must stay in its own band."""
+    where = np.zeros((512, 512), np.uint8)
+    for band in range(4):
+        rows = slice(128 * band, 128 * band + 128)
+        where[rows, :320], where[rows, 320:] = 10 * band, 10 * (4 + band)
+    monkeypatch.setattr(skimage.data, "brick", lambda: where)
+    dataset = data.load("textures", category="brick", size=32)
+    good = dataset.labels == 0
+    spread = dataset.images.reshape(660, -1)[good]
+    assert (spread.min(1) == spread.max(1)).all()
+    np.testing.assert_array_equal(spread[:, 0], 10 * dataset.groups[good])
+    in_train, in_test = (set(dataset.groups[dataset.official == part]) for part in ("train", "test"))
+    assert in_train == {0, 1, 2, 3} and in_test == {4, 5, 6, 7}
+
+
+@pytest.mark.parametrize("load", [lambda seed: data.textures(seed=seed, size=32), lambda _: data.digits(16)])
+def test_loading_twice_gives_the_same_bytes(load):
+    a, b = load(5), load(5)
+    np.testing.assert_array_equal(a.images, b.images)
+    np.testing.assert_array_equal(a.labels, b.labels)
+    if a.masks is not None:
+        np.testing.assert_array_equal(a.masks, b.masks)
+        assert (load(6).images != a.images).any()
+
+
+def test_printing_says_what_is_there(bricks):
+    text = repr(bricks)
+    for part in ("textures (brick)", "660 images", "64x64", "grey", "scratch (40)", "400 train, 260 test"):
+        assert part in text
+    colour = data.Dataset("red", np.zeros((2, 4, 5, 3), np.uint8), np.array([0, 0]), ("a",))
+    assert repr(colour) == "red: 2 images, 4x5, colour\n  classes  a (2)"
+
+
+@pytest.mark.parametrize("name", ["normal", "eight", "moons"])
+def test_toy_sets(name):
+    points = data.toy(name, 2000, seed=1)
+    assert points.shape == (2000, 2) and points.dtype == np.float32
+    assert (abs(points) < 3).mean() > 0.99 and abs(points.mean(0)).max() < 0.1
+    np.testing.assert_array_equal(points, data.toy(name, 2000, seed=1))
+    assert (points != data.toy(name, 2000, seed=2)).any()
+    assert data.toy(name, 1).shape == (1, 2)
+
+
+def test_toy_shapes():
+    normal, eight, moons = (data.toy(name, 4000) for name in ("normal", "eight", "moons"))
+    np.testing.assert_allclose(np.cov(normal.T), np.eye(2), atol=0.1)
+    sector = np.round(np.arctan2(eight[:, 1], eight[:, 0]) / (np.pi / 4)).astype(int) % 8
+    assert (np.bincount(sector) > 400).all()
+    assert abs(np.linalg.norm(eight, axis=1) - 2).max() < 0.8
+    upper = np.linalg.norm(moons / 1.6 - (-0.5, -0.25), axis=1)  # distance to each half circle's centre
+    lower = np.linalg.norm(moons / 1.6 - (0.5, 0.25), axis=1)
+    assert np.minimum(abs(upper - 1), abs(lower - 1)).max() < 0.4
+
+
+IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.array([0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        (lambda: data.load("mnest"), "no data set 'mnest': choose one of digits, textures"),
+        (lambda: data.load("textures", category="wood"), "no texture 'wood': choose brick, gravel or grass"),
+        (lambda: data.load("textures", size=8), "16 to 192 pixels, not 8"),
+        (lambda: data.load("textures", size=256), "16 to 192 pixels, not 256"),
+        (lambda: data.load("digits", size=4), "8 to 512 pixels, not 4"),
+        (lambda: data.toy("nine", 10), "no toy set 'nine': choose normal, eight or moons"),
+        (lambda: data.toy("eight", 0), "at least one point, not 0"),
+        (lambda: data.Dataset("x", IMAGES / 255, LABELS, ("a", "b")), "float64 of shape"),
+        (lambda: data.Dataset("x", IMAGES[0], LABELS, ("a", "b")), r"uint8 of shape \(4, 4\)"),
+        (lambda: data.Dataset("x", IMAGES, LABELS[:2], ("a", "b")), "labels has 2 entries for 3 images"),
+        (lambda: data.Dataset("x", IMAGES, LABELS, ("a",)), "run from 0 to 1, but 1 classes are named"),
+        (
+            lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), np.array(["train"] * 2 + ["val"])),
+            "official",
+        ),
+        (lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), masks=IMAGES[:1]), "masks has 1 entries"),
+    ],
+)
+def test_a_wrong_request_gets_one_sentence(request_, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        request_()
+
+
+def test_names_are_what_load_knows():
+    assert data.names() == ("digits", "textures")
+    assert len(data.load("digits", size=8)) == 1797
