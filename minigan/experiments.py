@@ -1,0 +1,381 @@
+"""Tables of experiments: declared once, run cell by cell, and recorded so that nothing is lost or done twice.
+
+    experiments.reproduce("digits", minutes=8)      # or: minigan reproduce digits --minutes 8
+    experiments.summary("digits")                   # means, intervals, and how many runs are missing
+
+A `Table` declares its `Cell`s; a cell is one run: a method with its settings, on one split, with one seed.
+`reproduce` runs the cells that have no record yet, and writes each record as one line of
+`<data folder>/results/<table>.csv` as soon as it is there. `data/README.md` explains the columns.
+
+What can be relied on, and how:
+
+* Killing the sweep loses the runs under way and nothing else. A line that a crash cut short is ignored when
+  reading and removed before the next one is written.
+* Any number of processes may work on one table, also from several machines on a shared folder. Each holds an
+  operating system's lock on its cell, which ends with the process, however that ends.
+* A cell is known by everything that it says. Changed settings make another cell, and records of the old
+  one stay in the file without being counted.
+* A cell's run does not depend on which process runs it, or beside what: one thread each, its own seed.
+
+A new table is one function that yields cells, entered in `TABLES`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
+
+import minigan
+from minigan import data, metrics, protocols, registry
+
+if TYPE_CHECKING:
+    from minigan.detector import Detector
+
+ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where this is one
+
+METRICS = ("auroc", "auroc_selected", "average_precision")
+VERSIONS = ("torch", "scikit-learn")  # of these packages, beside Python's and minigan's own
+#: What tells one cell from another, then what was measured, then where.
+KEY = ("method", "label", "dataset", "options", "protocol", "target", "seed", "settings", "budget")
+COUNTS = ("n_train", "n_test", "epochs")
+COLUMNS = (*KEY, *METRICS, *COUNTS, "seconds", "device", "python", *VERSIONS, "minigan", "commit", "date")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one table."""
+
+    table: str
+    method: str
+    label: str  # what a reader calls these settings; "" where a method stands in the table only once
+    dataset: str
+    options: Mapping[str, Any]  # of `data.load`
+    protocol: str  # a function of `protocols`
+    target: str  # the class that is normal or left out; under `defects` just a name
+    seed: int  # of the split and of the detector
+    settings: Mapping[str, Any]  # hyperparameters that differ from the method's defaults
+    budget: str = "quick"  # "quick" is for two cores, "paper" is what the paper spent
+
+    def __str__(self) -> str:
+        label = f" ({self.label})" if self.label else ""
+        return f"{self.table}: {self.method}{label}, {self.protocol} {self.target}, seed {self.seed}"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The cell as text, in the order of `KEY`: the same for equal cells, and as it stands in the file."""
+        values = [getattr(self, name) for name in KEY]
+        texts = [json.dumps(v, sort_keys=True) if isinstance(v, Mapping) else str(v) for v in values]
+        return tuple(texts)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A set of cells under one name."""
+
+    name: str
+    title: str
+    cells: Callable[[], Iterator[Cell]]  # in the order in which they should be run
+
+
+# ---------------------------------------------------------------------- the tables
+
+CLASSICAL = ("OneClassSVM", "IsolationForest", "PCA", "KernelDensity", "NearestNeighbors")
+SEEDS = range(3)
+
+#: Passes of ALGAN over the digits: nine classes have ten times the images of one.
+DIGITS_EPOCHS = {"one_class": 200, "leave_one_out": 40}
+TEXTURE_EPOCHS = 100
+
+#: ALGAN's two kinds of pseudo-anomalies, each switched on and off (the paper's Table 7).
+ABLATION: dict[str, dict[str, Any]] = {
+    "neither": {"buffer_batches": 0, "alpha": 1.0},
+    "buffer": {"buffer_batches": 2, "alpha": 1.0},
+    "anomalous latent": {"buffer_batches": 0, "alpha": 0.75},
+    "both": {"buffer_batches": 2, "alpha": 0.75},
+}
+
+
+def _digits() -> Iterator[Cell]:
+    for seed, protocol, target in product(SEEDS, DIGITS_EPOCHS, range(10)):
+        algan = {"width": 16, "epochs": DIGITS_EPOCHS[protocol]}
+        for method in (*CLASSICAL, "ALGAN"):
+            settings = algan if method == "ALGAN" else {}
+            yield Cell("digits", method, "", "digits", {"size": 16}, protocol, str(target), seed, settings)
+
+
+def _algan_7_textures() -> Iterator[Cell]:
+    small = {"image_size": 32}
+    runs = [(method, "", small) for method in CLASSICAL]
+    for label, settings in ABLATION.items():
+        runs.append(("ALGAN", label, small | {"width": 16, "epochs": TEXTURE_EPOCHS} | settings))
+    for seed, category in product(SEEDS, ("brick", "gravel", "grass")):
+        options = {"category": category, "size": 64}
+        for method, label, settings in runs:
+            yield Cell(
+                "algan-7-textures", method, label, "textures", options, "defects", category, seed, settings
+            )
+
+
+TABLES = {
+    table.name: table
+    for table in (
+        Table("digits", "Handwritten digits: ALGAN and the classical floor", _digits),
+        Table("algan-7-textures", "ALGAN's ablation (Table 7) in small, on textures", _algan_7_textures),
+    )
+}
+
+
+def table(name: str) -> Table:
+    """The table of this name; ValueError with a list when there is none."""
+    if name not in TABLES:
+        raise ValueError(f"there is no table {name!r}; choose one of {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+# ---------------------------------------------------------------------- one run
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """Train and measure; the record, by the names in `COLUMNS`. Nothing is written."""
+    import torch  # here, because whoever only reads records should not wait for it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these networks are small, and sums in another order round differently
+    try:
+        split, detector = _split(cell), _detector(cell)
+        began = time.perf_counter()
+        detector.fit(split.train, validation=split.held_out)
+        seconds = time.perf_counter() - began
+        if len(detector.history_) < getattr(detector, "epochs", 0):
+            raise KeyboardInterrupt  # fit keeps what it has when interrupted; a record is of a whole run
+        scores = detector.anomaly_score(split.test)
+        selected = ""
+        if hasattr(detector, "selected_epoch_"):  # there were anomalous validation images
+            selected = metrics.auroc(split.test_labels, detector.use("selected").anomaly_score(split.test))
+    finally:
+        torch.set_num_threads(threads)
+
+    record = dict(zip(KEY, cell.key, strict=True))
+    record["auroc"] = metrics.auroc(split.test_labels, scores)
+    record["auroc_selected"] = selected
+    record["average_precision"] = metrics.average_precision(split.test_labels, scores)
+    record["n_train"], record["n_test"] = len(split.train), len(split.test)
+    record["epochs"], record["seconds"] = len(detector.history_), round(seconds, 2)
+    device = getattr(detector, "device_", torch.device("cpu"))
+    record["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    record["python"] = platform.python_version()
+    record |= {package: version(package) for package in VERSIONS}
+    record["minigan"], record["commit"] = minigan.__version__, commit()
+    record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return record
+
+
+def _split(cell: Cell) -> protocols.Split:
+    dataset = _dataset(cell.dataset, json.dumps(cell.options))
+    if cell.protocol == "defects":  # the data set says itself what is normal
+        return protocols.defects(dataset, seed=cell.seed)
+    return getattr(protocols, cell.protocol)(dataset, cell.target, seed=cell.seed)
+
+
+@lru_cache(maxsize=4)
+def _dataset(name: str, options: str) -> data.Dataset:
+    return data.load(name, **json.loads(options))
+
+
+def _detector(cell: Cell) -> Detector:
+    detector = registry.get(cell.method)(**cell.settings, seed=cell.seed)
+    return detector.set_params(progress=False) if hasattr(detector, "progress") else detector
+
+
+@cache
+def commit() -> str:
+    """The commit of this checkout, with a "+" behind it where `minigan/` differs; "" outside of one."""
+    if not (ROOT / ".git").exists():
+        return ""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "minigan") else "")
+    except (OSError, subprocess.CalledProcessError):  # no git here, or it does not trust this folder
+        return ""
+
+
+# ---------------------------------------------------------------------- many runs
+
+
+def reproduce(
+    name: str, jobs: int | None = None, minutes: float | None = None, folder: str | Path | None = None
+) -> pd.DataFrame:
+    """Run what the table still lacks, and record it; returns `results`.
+
+    Args:
+        name: of a table; see `TABLES`.
+        jobs: runs side by side, -1 for one on each core. None is joblib's own setting: one, unless
+            `joblib.parallel_config(backend=..., n_jobs=...)` says otherwise, which also spreads the sweep
+            over a cluster whose machines share the folder.
+        minutes: start no run after so many; None runs all.
+        folder: the data folder, see `data_folder`.
+
+    Raises:
+        ValueError: there is no such table, or its file cannot be read.
+        RuntimeError: some runs failed. The others are done and recorded, and the failed ones come again;
+            `run(cell)` shows where one fails.
+    """
+    folder = data_folder() if folder is None else Path(folder).resolve()
+    cells = table(name).cells()
+    done = _keys(_path(name, folder))
+    missing = [cell for cell in cells if cell.key not in done]
+    deadline = np.inf if minutes is None else time.time() + 60 * minutes
+    runs = Parallel(n_jobs=jobs)(delayed(_run_and_record)(cell, folder, deadline) for cell in missing)
+    failures = [failure for failure in runs if failure]
+    if failures:
+        raise RuntimeError(
+            f"{len(failures)} of {len(missing)} runs failed and will be tried again next time; {failures[0]}"
+        )
+    return results(name, folder)
+
+
+def _run_and_record(cell: Cell, folder: Path, deadline: float) -> str:
+    """Run a cell unless it is done, being done or too late; says what failed, if anything."""
+    if time.time() >= deadline:
+        return ""
+    path = _path(cell.table, folder)
+    digest = hashlib.sha256("\n".join(cell.key).encode()).hexdigest()[:16]
+    try:
+        with _lock(folder, f"{cell.table}-{digest}", timeout=0):
+            if cell.key in _keys(path):  # done by another process since this one made its list
+                return ""
+            try:
+                record = run(cell)
+            except Exception as error:  # one run that fails must not stop the others
+                print(f"{cell}: failed: {error}", flush=True)
+                return f"{cell}: {type(error).__name__}: {error}"
+            _append(path, record, folder)
+    except Timeout:  # another process is at it
+        return ""
+    print(f"{cell}: AUROC {record['auroc']:.3f} in {record['seconds']:.0f} s", flush=True)
+    return ""
+
+
+# ---------------------------------------------------------------------- the records
+
+
+def results(name: str, folder: str | Path | None = None) -> pd.DataFrame:
+    """One row per cell of the table, in its order; what has no record has NaN and "" from `auroc` on."""
+    cells = table(name).cells()
+    records: dict[tuple[str, ...], dict[str, str]] = {}
+    for record in _records(_path(name, folder)):
+        records.setdefault(_key(record), record)  # the first counts, should git have merged two
+    rows = []
+    for cell in cells:
+        blank = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
+        rows.append(records.get(cell.key, blank))
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    for column in ("seed", *METRICS, *COUNTS, "seconds"):
+        frame[column] = pd.to_numeric(frame[column])
+    return frame.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers, or missing
+
+
+def summary(name: str, metric: str = "auroc", folder: str | Path | None = None) -> pd.DataFrame:
+    """Per protocol, method and label: mean of a metric over targets and seeds, interval, runs, missing runs.
+
+    `low` and `high` are `metrics.mean_interval`'s. The mean is over the runs that are there, so compare
+    methods only where none is missing. `metric` is "auroc" (of the last epoch), "auroc_selected" (of the
+    epoch chosen on anomalous validation images) or "average_precision".
+    """
+    if metric not in METRICS:
+        raise ValueError(f"there is no metric {metric!r} in the records; choose one of {', '.join(METRICS)}")
+    rows = []
+    for group, cells in results(name, folder).groupby(["protocol", "method", "label"], sort=False):
+        values = cells[metric].dropna()
+        mean, low, high = metrics.mean_interval(values) if len(values) else (np.nan,) * 3
+        rows.append((*group, mean, low, high, len(values), int(cells["auroc"].isna().sum())))
+    names = ["protocol", "method", "label", "mean", "low", "high", "runs", "missing"]
+    return pd.DataFrame(rows, columns=names).set_index(names[:3])
+
+
+def data_folder() -> Path:
+    """Where `results/` is: $MINIGAN_DATA if set, else `data` in the checkout, else `data` right here."""
+    if os.environ.get("MINIGAN_DATA"):
+        return Path(os.environ["MINIGAN_DATA"]).resolve()
+    checkout = (ROOT / "pyproject.toml").is_file()
+    return (ROOT if checkout else Path.cwd()) / "data"
+
+
+def _path(name: str, folder: str | Path | None) -> Path:
+    return Path(data_folder() if folder is None else folder) / "results" / f"{name}.csv"
+
+
+def _lock(folder: Path, name: str, timeout: float = -1) -> FileLock:
+    """A lock that the operating system takes back when the process ends. Its empty file stays behind."""
+    (folder / "claims").mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "claims" / f"{name}.lock", timeout=timeout)
+
+
+def _append(path: Path, record: Mapping[str, Any], folder: Path) -> None:
+    """Write one line, whole, behind the whole lines that are there."""
+    with _lock(folder, path.stem):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = _whole_lines(path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        if not kept:
+            writer.writeheader()
+        writer.writerow(record)
+        with path.open("ab", buffering=0) as file:
+            file.truncate(len(kept))
+            file.write(text.getvalue().encode())  # unbuffered: one call of the operating system
+            os.fsync(file.fileno())
+
+
+def _whole_lines(path: Path) -> bytes:
+    """The file up to its last line break: what follows is what a crash left of a line."""
+    content = path.read_bytes() if path.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _records(path: Path) -> list[dict[str, str]]:
+    """All whole records of a file, as text; ValueError when it is not one of ours."""
+    lines = list(csv.reader(_whole_lines(path).decode().splitlines()))
+    if lines and tuple(lines[0]) != COLUMNS:
+        raise ValueError(
+            f"{str(path)!r} has other columns than this version of minigan writes: move it away, or use the "
+            "version that wrote it"
+        )
+    for number, line in enumerate(lines, start=1):
+        if len(line) != len(COLUMNS):
+            raise ValueError(
+                f"line {number} of {str(path)!r} has {len(line)} values instead of {len(COLUMNS)}: "
+                "repair or delete it"
+            )
+    return [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
+
+
+def _key(record: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(record[name] for name in KEY)
+
+
+def _keys(path: Path) -> set[tuple[str, ...]]:
+    return {_key(record) for record in _records(path)}

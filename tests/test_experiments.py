@@ -1,0 +1,429 @@
+"""Experiments: every run recorded once, whatever is killed and however many work at it."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+from types import SimpleNamespace
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from filelock import FileLock
+
+import minigan
+from minigan import data, experiments, metrics, protocols
+from minigan.experiments import Cell, Table
+
+DIGITS = {"size": 8}
+MEASURED = [*experiments.METRICS, *experiments.COUNTS]
+
+
+def tiny_cells(table="tiny", n=6):
+    for target in range(n):
+        yield Cell(table, "PCA", "", "digits", DIGITS, "one_class", str(target), 0, {})
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A table of six quick cells."""
+    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "Six quick cells", tiny_cells))
+    return "tiny"
+
+
+def fake_record(cell, auroc=0.75):
+    record = dict.fromkeys(experiments.COLUMNS, "") | dict(zip(experiments.KEY, cell.key, strict=True))
+    return record | {"auroc": auroc, "n_train": 3, "n_test": 4, "epochs": 0, "seconds": 0.5}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Runs that measure nothing; the list of the cells that ran."""
+    ran = []
+    monkeypatch.setattr(experiments, "run", lambda cell: ran.append(cell) or fake_record(cell))
+    return ran
+
+
+def lines(folder, table="tiny"):
+    return (folder / "results" / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+
+
+# ---------------------------------------------------------------------- the tables as declared
+
+
+@pytest.mark.parametrize("name", experiments.TABLES)
+def test_tables_declare_cells_that_can_be_run(name):
+    cells = list(experiments.table(name).cells())
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert {cell.table for cell in cells} == {name}
+    for cell in cells:
+        experiments._detector(cell)._check_parameters()
+        assert callable(getattr(protocols, cell.protocol))
+    labels = {(cell.method, cell.label) for cell in cells}
+    seeds = {cell.seed for cell in cells}
+    splits = {(cell.protocol, cell.target) for cell in cells}
+    assert len(cells) == len(labels) * len(seeds) * len(splits)  # every method on every split
+    assert seeds == {0, 1, 2}
+
+
+def test_digits_has_ten_targets_under_two_protocols():
+    cells = list(experiments.table("digits").cells())
+    assert {(c.protocol, c.target) for c in cells} == {
+        (protocol, str(target)) for protocol in ("one_class", "leave_one_out") for target in range(10)
+    }
+    assert {c.method for c in cells} == {"ALGAN", *experiments.CLASSICAL}
+
+
+def test_ablation_switches_two_things():
+    cells = list(experiments.table("algan-7-textures").cells())
+    algan = {c.label: (c.settings["buffer_batches"], c.settings["alpha"]) for c in cells if c.label}
+    assert algan == {"neither": (0, 1), "buffer": (2, 1), "anomalous latent": (0, 0.75), "both": (2, 0.75)}
+    assert all(c.options["category"] == c.target for c in cells)
+
+
+def test_an_unknown_table_is_answered_with_a_list():
+    with pytest.raises(ValueError, match="no table 'digit'; choose one of digits, algan-7-textures"):
+        experiments.reproduce("digit")
+
+
+# ---------------------------------------------------------------------- one run
+
+
+def test_record_of_a_classical_method_is_what_the_metrics_say():
+    cell = Cell("t", "PCA", "few", "digits", DIGITS, "leave_one_out", "3", 1, {"n_components": 4})
+    record = experiments.run(cell)
+    split = protocols.leave_one_out(data.load("digits", size=8), "3", seed=1)
+    scores = minigan.PCA(n_components=4).fit(split.train).anomaly_score(split.test)
+    # The same images, but held out differently: nearly the same number.
+    assert record["auroc"] == pytest.approx(metrics.auroc(split.test_labels, scores), abs=0.03)
+    scores = minigan.PCA(n_components=4).fit(split.train, validation=split.held_out).anomaly_score(split.test)
+    assert record["auroc"] == metrics.auroc(split.test_labels, scores)
+    assert record["average_precision"] == metrics.average_precision(split.test_labels, scores)
+    assert (record["n_train"], record["n_test"]) == (len(split.train), len(split.test))
+    assert record["epochs"] == 0 and record["device"] == "cpu" and record["auroc_selected"] == ""
+    assert tuple(record) == experiments.COLUMNS
+    assert record["settings"] == '{"n_components": 4}' and record["minigan"] == minigan.__version__
+    assert pd.Timestamp(record["date"]).utcoffset() == pd.Timedelta(0)
+
+
+def test_record_of_a_network_has_the_last_and_the_selected_epoch(monkeypatch):
+    settings = {"width": 2, "epochs": 3, "batch_size": 100, "validate_every": 1, "device": "cpu"}
+    options = {"category": "brick", "size": 16}
+    cell = Cell("t", "ALGAN", "", "textures", options, "defects", "brick", 0, settings)
+    threads = torch.get_num_threads()
+    made = []
+    monkeypatch.setattr(
+        experiments, "_detector", lambda c, f=experiments._detector: made.append(f(c)) or made[0]
+    )
+    record = experiments.run(cell)
+    assert torch.get_num_threads() == threads
+
+    split = protocols.defects(data.load("textures", **options), seed=0)
+    for which, column in (("last", "auroc"), ("selected", "auroc_selected")):
+        scores = made[0].use(which).anomaly_score(split.test)
+        assert record[column] == metrics.auroc(split.test_labels, scores)
+    assert record["epochs"] == 3
+    made.clear()
+    again = experiments.run(cell)
+    assert [again[name] for name in MEASURED] == [record[name] for name in MEASURED]
+
+
+def test_an_interrupted_fit_is_not_recorded(tiny, monkeypatch, tmp_path):
+    class Interrupted(minigan.ALGAN):
+        def start_epoch(self):
+            if self.epoch_ == 2:
+                raise KeyboardInterrupt
+            super().start_epoch()
+
+    settings = {"width": 2, "epochs": 2, "image_size": 16}
+    cell = Cell(tiny, "ALGAN", "", "digits", DIGITS, "one_class", "3", 0, settings)
+    monkeypatch.setitem(experiments.TABLES, tiny, Table(tiny, "", lambda: iter([cell])))
+    monkeypatch.setattr(experiments.registry, "get", lambda name: Interrupted)
+    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
+        warnings.simplefilter("ignore")
+        experiments.reproduce(tiny, folder=tmp_path)
+    assert not (tmp_path / "results").exists()
+
+
+def test_commit_is_that_of_the_checkout(monkeypatch, tmp_path):
+    def commit():
+        experiments.commit.cache_clear()
+        return experiments.commit()
+
+    monkeypatch.setattr(experiments, "ROOT", tmp_path)
+    assert commit() == ""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=b@c"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert commit() == ""  # a repository without a commit
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert commit() == head
+    (tmp_path / "minigan").mkdir()
+    (tmp_path / "minigan" / "new.py").touch()
+    assert commit() == head + "+"
+    experiments.commit.cache_clear()
+
+
+# ---------------------------------------------------------------------- many runs
+
+
+def test_what_is_there_is_not_run_again(tiny, quick, tmp_path, capsys):
+    experiments.reproduce(tiny, folder=tmp_path)
+    assert len(quick) == 6
+    before = lines(tmp_path)
+    assert len(before) == 7 and before[0] == ",".join(experiments.COLUMNS)
+    assert "tiny: PCA, one_class 5, seed 0: AUROC 0.750" in capsys.readouterr().out
+    experiments.reproduce(tiny, folder=tmp_path)
+    assert len(quick) == 6 and lines(tmp_path) == before
+
+
+def test_changed_settings_are_another_cell(tiny, quick, monkeypatch, tmp_path):
+    experiments.reproduce(tiny, folder=tmp_path)
+
+    def changed():
+        for cell in tiny_cells():
+            yield Cell(**{**vars(cell), "settings": {"n_components": 2}})
+
+    monkeypatch.setitem(experiments.TABLES, tiny, Table(tiny, "", changed))
+    assert experiments.results(tiny, tmp_path)["auroc"].isna().all()
+    experiments.reproduce(tiny, folder=tmp_path)
+    assert len(quick) == 12 and len(lines(tmp_path)) == 13
+    assert len(experiments.results(tiny, tmp_path)) == 6
+
+
+def test_no_run_starts_when_the_time_is_over(tiny, quick, monkeypatch, tmp_path):
+    experiments.reproduce(tiny, minutes=0, folder=tmp_path)
+    assert not quick
+    clock = iter(range(0, 1000, 25))  # seconds: each look at the clock costs 25
+    monkeypatch.setattr(experiments, "time", SimpleNamespace(time=lambda: next(clock)))
+    experiments.reproduce(tiny, minutes=1, folder=tmp_path)
+    assert len(quick) == 2
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tiny, monkeypatch, tmp_path, capsys):
+    def run(cell):
+        if cell.target == "1":
+            raise FloatingPointError("loss_D became nan")
+        return fake_record(cell)
+
+    monkeypatch.setattr(experiments, "run", run)
+    with pytest.raises(
+        RuntimeError, match="1 of 6 runs failed.*one_class 1, seed 0: Floating.*loss_D became nan"
+    ):
+        experiments.reproduce(tiny, folder=tmp_path)
+    assert "failed: loss_D became nan" in capsys.readouterr().out
+    assert experiments.results(tiny, tmp_path)["auroc"].isna().tolist() == [False, True] + 4 * [False]
+
+
+def test_a_cell_that_another_process_holds_is_left_to_it(tiny, quick, tmp_path):
+    experiments.reproduce(tiny, folder=tmp_path)
+    cells = list(tiny_cells())
+    held = sorted(path for path in (tmp_path / "claims").glob("tiny-*.lock"))
+    assert len(held) == 6
+    (tmp_path / "results" / "tiny.csv").unlink()
+    with FileLock(held[0]):
+        experiments.reproduce(tiny, folder=tmp_path)
+    assert len(lines(tmp_path)) == 6 and len(quick) == 6 + 5
+    experiments.reproduce(tiny, folder=tmp_path)
+    assert {line.split(",")[5] for line in lines(tmp_path)[1:]} <= {cell.target for cell in cells} | {
+        '"size"'
+    }
+    assert len(quick) == 6 + 6
+
+
+def test_a_record_that_came_in_the_meantime_is_respected(tiny, monkeypatch, tmp_path):
+    ran = []
+
+    def run(cell):  # while the first cell runs, somebody else finishes all the others
+        ran.append(cell)
+        for other in tiny_cells():
+            if other != cell:
+                experiments._append(tmp_path / "results" / "tiny.csv", fake_record(other), tmp_path)
+        return fake_record(cell)
+
+    monkeypatch.setattr(experiments, "run", run)
+    experiments.reproduce(tiny, folder=tmp_path)
+    assert len(ran) == 1 and len(lines(tmp_path)) == 7
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_side_by_side_gives_the_same_records(tiny, tmp_path, backend):
+    one = experiments.reproduce(tiny, folder=tmp_path / "one")
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        two = experiments.reproduce(tiny, folder=tmp_path / "two")
+    pd.testing.assert_frame_equal(one[MEASURED], two[MEASURED])
+    assert one["auroc"].notna().all() and len(lines(tmp_path / "two")) == 7
+
+
+# ---------------------------------------------------------------------- killed, and two at once
+
+SWEEP = """
+    import os, sys, time
+    from pathlib import Path
+    from minigan import experiments
+    from minigan.experiments import Cell, Table
+
+    def cells():
+        for target in range({n}):
+            yield Cell("tiny", "PCA", "", "digits", {{"size": 8}}, "one_class", str(target), 0, {{}})
+
+    def run(cell):
+        print("started", cell.target, flush=True)
+        time.sleep({pause})
+        record = dict.fromkeys(experiments.COLUMNS, "") | dict(zip(experiments.KEY, cell.key))
+        return record | {{"auroc": int(cell.target) / 100, "epochs": os.getpid(), "seconds": 0.0}}
+
+    experiments.TABLES["tiny"] = Table("tiny", "", cells)
+    experiments.run = run
+    print("ready", flush=True)
+    while not Path("go").exists():
+        time.sleep(0.01)
+    experiments.reproduce("tiny", folder="data")
+    print("torch was imported:", "torch" in sys.modules)
+"""
+
+
+def sweep(folder, n, pause):
+    """A process that runs the cells of `tiny_cells` without measuring, `pause` seconds each."""
+    code = textwrap.dedent(SWEEP).format(n=n, pause=pause)
+    environment = os.environ | {"PYTHONPATH": str(experiments.ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_killed_in_the_middle_and_started_again(tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiments, "run", lambda cell: fake_record(cell, int(cell.target) / 100))
+    whole = experiments.reproduce(tiny, folder=tmp_path / "whole")
+
+    (tmp_path / "go").touch()
+    with sweep(tmp_path, n=6, pause=0.2) as process:
+        for line in process.stdout:
+            if line == "started 3\n":
+                process.kill()
+    folder = tmp_path / "data"
+    assert process.returncode != 0 and len(lines(folder)) == 4  # the header and 0, 1, 2
+
+    with (folder / "results" / "tiny.csv").open("a", encoding="utf-8") as file:
+        file.write("PCA,,dig")  # what a power cut would leave
+    assert experiments.results(tiny, folder)["auroc"].notna().sum() == 3
+    again = experiments.reproduce(tiny, folder=folder)
+    pd.testing.assert_series_equal(again["auroc"], whole["auroc"])
+    assert len(lines(folder)) == 7 and len(pd.read_csv(folder / "results" / "tiny.csv")) == 6
+
+
+def test_two_processes_at_once(monkeypatch, tmp_path):
+    n = 25
+    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "", lambda: tiny_cells(n=n)))
+    both = [sweep(tmp_path, n=n, pause=0.02) for _ in range(2)]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    (tmp_path / "go").touch()
+    outputs = [process.communicate(timeout=100)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+
+    said = [line for text in outputs for line in text.splitlines()]
+    started = [line.split()[1] for line in said if line.startswith("started")]
+    assert sorted(started, key=int) == [str(target) for target in range(n)]  # each cell once
+    frame = experiments.results("tiny", tmp_path / "data")
+    assert frame["auroc"].notna().all() and len(lines(tmp_path / "data")) == n + 1
+    assert frame["epochs"].nunique() == 2  # process ids: both had their share
+    assert said.count("torch was imported: False") == 2  # nobody waits for it who only reads and writes
+
+
+# ---------------------------------------------------------------------- the records
+
+
+def test_results_show_every_cell_and_what_is_missing(tiny, quick, tmp_path):
+    empty = experiments.results(tiny, tmp_path)
+    assert len(empty) == 6 and empty["auroc"].isna().all()
+    assert tuple(empty.columns) == experiments.COLUMNS
+
+    path = tmp_path / "results" / "tiny.csv"
+    experiments._append(path, fake_record(list(tiny_cells())[4], auroc=0.123456789012345), tmp_path)
+    frame = experiments.results(tiny, tmp_path)
+    assert frame["target"].tolist() == list("012345")
+    assert frame.loc[4, "auroc"] == 0.123456789012345 and frame["auroc"].notna().sum() == 1
+    assert frame.loc[4, "n_train"] == 3 and frame["n_train"].isna().sum() == 5
+    assert frame["seed"].dtype.kind == "i" and frame["label"].eq("").all()
+
+
+def test_summary_counts_what_is_missing(tmp_path, monkeypatch):
+    def cells():
+        for label, target in (("a", "0"), ("a", "1"), ("a", "2"), ("b", "0"), ("b", "1"), ("c", "0")):
+            yield Cell(
+                "tiny", "PCA", label, "digits", DIGITS, "one_class", target, 0, {"n_components": len(label)}
+            )
+
+    def cell(label, target):
+        return next(c for c in cells() if (c.label, c.target) == (label, target))
+
+    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "", cells))
+    path = tmp_path / "results" / "tiny.csv"
+    for label, target, auroc in (("a", "0", 0.5), ("a", "2", 1.0), ("b", "1", 0.25)):
+        record = fake_record(cell(label, target), auroc) | {"average_precision": auroc / 2}
+        experiments._append(path, record, tmp_path)
+    summary = experiments.summary("tiny", folder=tmp_path)
+    assert summary.index.tolist() == [("one_class", "PCA", label) for label in "abc"]
+    assert summary["runs"].tolist() == [2, 1, 0] and summary["missing"].tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(summary["mean"], [0.75, 0.25, np.nan])
+    assert summary["low"].iloc[0] == 0.5 and summary["high"].iloc[0] == 1.0
+    assert summary["low"].iloc[1:].isna().all()
+    precision = experiments.summary("tiny", "average_precision", tmp_path)
+    np.testing.assert_array_equal(precision["mean"], [0.375, 0.125, np.nan])
+    with pytest.raises(ValueError, match="no metric 'accuracy' in the records; choose one of auroc, "):
+        experiments.summary("tiny", "accuracy", tmp_path)
+
+
+def test_the_first_of_two_equal_records_counts(tiny, tmp_path):
+    # Two machines that did not know of each other, merged by git.
+    cell = next(tiny_cells())
+    for auroc in (0.6, 0.7):
+        experiments._append(tmp_path / "results" / "tiny.csv", fake_record(cell, auroc), tmp_path)
+    assert experiments.results(tiny, tmp_path).loc[0, "auroc"] == 0.6
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("method,auroc\nPCA,0.5\n", "other columns than this version of minigan writes"),
+        (
+            ",".join(experiments.COLUMNS) + "\nPCA,0.5\n",
+            f"line 2 of .* 2 values instead of {len(experiments.COLUMNS)}",
+        ),
+    ],
+)
+def test_a_file_that_is_not_ours(tiny, tmp_path, text, sentence):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "tiny.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=sentence):
+        experiments.results(tiny, tmp_path)
+
+
+def test_line_ends_of_windows_are_read(tiny, quick, tmp_path):
+    experiments.reproduce(tiny, folder=tmp_path)
+    path = tmp_path / "results" / "tiny.csv"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    experiments.reproduce(tiny, folder=tmp_path)
+    assert len(quick) == 6
+
+
+def test_where_the_records_are(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path / "mine"))
+    assert experiments.data_folder() == tmp_path / "mine"
+    monkeypatch.delenv("MINIGAN_DATA")
+    assert experiments.data_folder() == experiments.ROOT / "data"
+    monkeypatch.setattr(experiments, "ROOT", tmp_path)  # as in site-packages
+    monkeypatch.chdir(tmp_path)
+    assert experiments.data_folder() == tmp_path / "data"
+
+
+def test_every_column_is_explained():
+    text = (experiments.ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in experiments.COLUMNS if f"`{name}`" not in text] == []
+    assert [name for name in experiments.TABLES if f"`{name}`" not in text] == []
