@@ -287,6 +287,13 @@ class ALGANFeature(ALGAN):
     #: ImageNet weights of the backbone: "imagenet" (downloaded), or the path of a state dict.
     weights: str | Path = "imagenet"
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        require(
+            self.batch_size > 1 or self.batch_norm == "none",
+            f"batch norm needs at least 2 vectors in a batch, got batch_size={self.batch_size}",
+        )
+
     def build(self, image_shape: tuple[int, ...]) -> None:
         d = 2048 if len(image_shape) == 3 else image_shape[0]  # wide_resnet101_2's last block
         self.standardize = Standardize(d).to(self.device_)

@@ -143,8 +143,8 @@ class Standardize(nn.Module):
     def fit(self, x: Tensor) -> None:
         """Take mean and deviation from x, (n, d); a feature that never changes is only shifted."""
         self.mean.copy_(x.mean(0))
-        std = x.std(0)
-        self.std.copy_(torch.where(std > 0, std, 1.0))
+        varies = (x != x[:1]).any(0)  # rounding gives equal numbers a deviation of some 1e-8
+        self.std.copy_(torch.where(varies, x.std(0), 1.0))
 
     def forward(self, x: Tensor) -> Tensor:  # (n, d) -> (n, d)
         return (x - self.mean) / self.std

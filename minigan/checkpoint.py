@@ -19,9 +19,18 @@ KEY = "minigan"  # where the JSON stands in safetensors' own header
 
 
 def write(path: str | Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write a checkpoint; a killed process leaves the old file or the new one, never half of one."""
+    """Write a checkpoint; a killed process leaves the old file or the new one, never half of one.
+
+    Raises:
+        FileNotFoundError: the folder that it shall stand in does not exist.
+    """
     path = Path(path)
-    text = json.dumps({"format": FORMAT, **header})
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to save into; make it first")
+    # Paths and numpy's numbers, which people do pass as hyperparameters, become text and plain numbers.
+    text = json.dumps(
+        {"format": FORMAT, **header}, default=lambda v: v.item() if hasattr(v, "item") else str(v)
+    )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # Clones, because safetensors refuses tensors that share memory.
@@ -57,8 +66,8 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         header = json.loads(text or "")
     except json.JSONDecodeError:
         header = None
-    if not isinstance(header, dict) or "class" not in header:
-        raise ValueError(f"{str(path)!r} was not written by minigan's save()")
+    if not isinstance(header, dict) or not isinstance(header.get("class"), str):
+        raise ValueError(f"{str(path)!r} was not written by minigan: load takes what a detector's save wrote")
     if header.get("format") != FORMAT:
         raise ValueError(
             f"{str(path)!r} has checkpoint version {header.get('format')!r}, this program reads version "

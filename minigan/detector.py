@@ -95,7 +95,7 @@ class Detector(OutlierMixin, BaseEstimator):
         self._warn_about(x)
         self.image_shape_ = tuple(x.shape[1:])
         if validation is not None:
-            held, held_labels = self._check_validation(*validation)
+            held, held_labels = self._check_validation(validation)
         else:
             x, y, held = self._hold_out(x, y)
             held_labels = np.zeros(len(held), dtype=np.int64)
@@ -132,12 +132,8 @@ class Detector(OutlierMixin, BaseEstimator):
 
     def decision_function(self, images: Any) -> np.ndarray:
         """`threshold_` minus the anomaly score, (n,): negative = anomalous."""
-        self._check_fitted()
-        if not hasattr(self, "threshold_"):
-            raise NotFittedError(
-                "there is no threshold, because no image was held out; call calibrate(normal_images) first"
-            )
-        return self.threshold_ - self.anomaly_score(images)
+        offset = self.offset_  # first, because it may be missing, and scoring takes time
+        return self.score_samples(images) - offset
 
     def predict(self, images: Any) -> np.ndarray:
         """+1 for normal, -1 for anomalous images, (n,) int64, as scikit-learn's outlier detectors."""
@@ -146,6 +142,11 @@ class Detector(OutlierMixin, BaseEstimator):
     @property
     def offset_(self) -> float:
         """Minus the threshold: decision_function = score_samples - offset_."""
+        self._check_fitted()
+        if not hasattr(self, "threshold_"):
+            raise NotFittedError(
+                "there is no threshold, because no image was held out; call calibrate(normal_images) first"
+            )
         return -self.threshold_
 
     # ------------------------------------------------------------------ keeping it
@@ -172,7 +173,7 @@ class Detector(OutlierMixin, BaseEstimator):
         header, tensors = checkpoint.read(path)
         if header["class"] != cls.__name__:
             raise ValueError(
-                f"{str(path)!r} holds a {header['class']}, not a {cls.__name__}; use minigan.load"
+                f"{str(path)!r} was saved by {header['class']}, not by {cls.__name__}; use minigan.load"
             )
         try:
             names = {field.name for field in dataclasses.fields(cls)}
@@ -183,10 +184,10 @@ class Detector(OutlierMixin, BaseEstimator):
             history = pd.DataFrame(header["history"])
             detector.history_ = history.set_index("epoch") if len(history) else history
             detector._restore(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if header["threshold"] is not None:
+                detector.threshold_ = float(header["threshold"])
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ValueError(f"{str(path)!r} does not describe a working {cls.__name__}: {error}") from error
-        if header.get("threshold") is not None:
-            detector.threshold_ = float(header["threshold"])
         return detector
 
     # ------------------------------------------------------------------ for subclasses
@@ -214,6 +215,11 @@ class Detector(OutlierMixin, BaseEstimator):
             f"contamination must lie between 0 and 1, got {self.contamination}",
         )
         require(0 <= self.holdout < 1, f"holdout must be at least 0 and below 1, got {self.holdout}")
+        size = self.image_size
+        require(
+            size is None or (isinstance(size, int | np.integer) and size >= 1),
+            f"image_size must be None or a whole number of pixels, got {size!r}",
+        )
 
     # ------------------------------------------------------------------ inside
 
@@ -221,8 +227,9 @@ class Detector(OutlierMixin, BaseEstimator):
         x = as_tensor(data, size=self.image_size, channels=channels)
         kind = "images" if x.ndim == 4 else "vectors"
         if kind not in self.takes:
+            hint = "; pass a single image as image[None]" if kind == "vectors" else ""
             raise ValueError(
-                f"{type(self).__name__} takes {' or '.join(self.takes)}, got {kind} of shape {tuple(x.shape)}"
+                f"{type(self).__name__} takes {self.takes[0]}, got {kind} of shape {tuple(x.shape)}{hint}"
             )
         return x
 
@@ -242,7 +249,13 @@ class Detector(OutlierMixin, BaseEstimator):
         if x.ndim == 4 and bool((x == x[:1]).all()):
             warnings.warn("all training images are identical; every score will be about them", stacklevel=3)
 
-    def _check_validation(self, data: Any, labels: Any) -> tuple[Tensor, np.ndarray]:
+    def _check_validation(self, validation: Any) -> tuple[Tensor, np.ndarray]:
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            raise TypeError(
+                "validation must be a pair (images, labels), where labels may be None for 'all normal', "
+                f"got {type(validation).__name__}"
+            )
+        data, labels = validation
         held = self._like_training(data)
         if labels is None:
             return held, np.zeros(len(held), dtype=np.int64)
@@ -255,7 +268,7 @@ class Detector(OutlierMixin, BaseEstimator):
 
     def _hold_out(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """Keep `holdout` of the normal images aside, at random by the seed, and at least 2 for training."""
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(int(self.seed)))
         n_held = min(max(1, round(self.holdout * len(x))), len(x) - 2) if self.holdout > 0 else 0
         may_be_held = y == 0 if self.label_meaning == "anomalies" else torch.ones(len(x), dtype=torch.bool)
         held = order[may_be_held[order]][:n_held]
@@ -396,7 +409,7 @@ class NeuralDetector(Detector):
     def _start(self, image_shape: tuple[int, ...]) -> None:
         """Device, randomness and networks: the state before the first step."""
         self.device_ = pick_device(self.device)
-        self.rng_ = torch.Generator(self.device_).manual_seed(self.seed)
+        self.rng_ = torch.Generator(self.device_).manual_seed(int(self.seed))
         with seeded(self.seed):
             self.build(image_shape)
         self._set_mode(training=False)
@@ -434,6 +447,11 @@ class NeuralDetector(Detector):
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         self._start(self.image_shape_)
+        shapes = {name: tensor.shape for name, tensor in self._state().items()}
+        require(
+            {name: tensor.shape for name, tensor in tensors.items()} == shapes,
+            "its tensors are not those of the networks that its parameters ask for",
+        )
         for name, network in self._networks().items():
             prefix = f"{name}."
             network.load_state_dict(
@@ -452,7 +470,13 @@ def pick_device(device: str) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for, but there is no CUDA device; use device='cpu'")
-    return torch.device(device)
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without the device
+        raise ValueError(
+            f"device {device!r} is not one that torch can use here; use 'auto', 'cpu' or 'cuda'"
+        ) from error
 
 
 def require(condition: bool, sentence: str) -> None:

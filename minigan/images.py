@@ -82,9 +82,15 @@ def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
     """Refuse NaN and values outside the range that the output of a generator can reach."""
     if not x.is_floating_point():
         if vectors:
-            raise ValueError(f"an (n, d) array of vectors must be floating point, got {x.dtype}")
+            raise ValueError(
+                f"an (n, d) array of vectors must be floating point, got {x.dtype}; "
+                "pass a single image as image[None]"
+            )
         if x.dtype != torch.uint8:
-            raise ValueError(f"integer images must be uint8 in [0, 255], got {x.dtype}; use .astype('uint8')")
+            raise ValueError(
+                f"integer images must be uint8 in [0, 255], got {x.dtype}; "
+                "scale them to 0..255, then use .astype('uint8')"
+            )
         return x
     x = x.float()
     if not torch.isfinite(x).all():
@@ -212,6 +218,8 @@ def _to_array(image: Image.Image) -> np.ndarray:
     """A Pillow image as uint8 (h, w), when it is grey, or (h, w, 3). Alpha is dropped."""
     if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip it, not scale it
         return (np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels without a known range, save it with 8 or 16 bits")
     return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
 
 
