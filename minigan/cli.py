@@ -1,0 +1,160 @@
+"""The command line: score a folder of images, list methods, rerun tables of experiments.
+
+    minigan score photos/ --train good_photos/ --set epochs=50 --out scores.csv
+    minigan reproduce digits --minutes 8
+
+`minigan COMMAND --help` explains each. A mistake is answered with one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from minigan import registry
+from minigan.registry import METHODS
+
+# What may go wrong with what a user gives, or with training; anything else is a bug and shows itself.
+MISTAKES = (ValueError, TypeError, OSError, FloatingPointError, RuntimeError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, or 2 after a mistake, or 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except MISTAKES as error:
+        print(f"minigan: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("minigan: interrupted; what was finished before is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("minigan", description="Anomaly detection with GANs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    command(methods, "list the methods")
+
+    sub = command(score, "learn from a folder of normal images, then score the images of another")
+    sub.add_argument("folder", help="images to score")
+    sub.add_argument("--train", required=True, metavar="FOLDER", help="normal images to learn from")
+    sub.add_argument("--method", default="ALGAN", metavar="NAME", help="see `minigan methods`; default ALGAN")
+    sub.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="side; default 64")
+    sub.add_argument(
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="hyperparameters of the method, such as epochs=20",
+    )
+    sub.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+
+    sub = command(reproduce, "run what a table of experiments still lacks")
+    sub.add_argument("table", help="see `minigan results`")
+    sub.add_argument("--jobs", type=int, metavar="N", help="runs side by side; -1: one on each core")
+    sub.add_argument("--minutes", type=float, metavar="M", help="start no run after M minutes")
+
+    sub = command(results, "show the tables, or the recorded results of one")
+    sub.add_argument("table", nargs="?", help="default: an overview of all")
+    return parser
+
+
+# ---------------------------------------------------------------------- the commands
+
+
+def methods(options: argparse.Namespace) -> None:
+    """Every method with the first line of its description."""
+    for name in METHODS:
+        print(f"{name:18}{registry.get(name).__doc__.splitlines()[0]}")
+
+
+def score(options: argparse.Namespace) -> None:
+    """Scores of a folder's images, as a table: file, score, and whether it lies above the threshold."""
+    import pandas as pd  # inside the commands, so that --help is quick
+
+    from minigan import images
+
+    method = registry.get(options.method)
+    detector = method(**_settings(method, options.set))
+    # All that can be wrong is looked at before training, which may take hours.
+    if detector.holdout == 0:
+        raise ValueError("--set holdout=0 leaves no images for the threshold; give a share such as 0.1")
+    if options.out and not Path(options.out).parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(Path(options.out).parent)!r} to write scores into")
+    files = images.image_files(options.folder)
+    train = images.read_folder(options.train, size=options.image_size)  # (n, c, h, w)
+    test = images.read_folder(options.folder, size=options.image_size, channels=train.shape[1])
+
+    scores = detector.fit(train).anomaly_score(test)
+    names = [path.relative_to(options.folder).as_posix() for path in files]
+    table = pd.DataFrame({"file": names, "score": scores, "anomalous": scores > detector.threshold_})
+    if options.out:
+        table.to_csv(options.out, index=False)
+    else:
+        print(table.to_string(index=False))
+    flagged, where = int(table["anomalous"].sum()), f"; see {options.out}" if options.out else ""
+    print(f"{flagged} of {len(table)} images lie above the threshold {detector.threshold_:.4g}{where}")
+
+
+def reproduce(options: argparse.Namespace) -> None:
+    """Run a table's missing cells and say how far it is."""
+    from minigan import experiments
+
+    records = experiments.reproduce(options.table, jobs=options.jobs, minutes=options.minutes)
+    print(f"{options.table}: {_progress(records)}")
+
+
+def results(options: argparse.Namespace) -> None:
+    """All tables with how far they are, or one table's means."""
+    from minigan import experiments
+
+    if options.table is None:
+        for table in experiments.TABLES.values():
+            print(f"{table.name:20}{_progress(experiments.results(table.name))}; {table.title}")
+    else:
+        print(experiments.table(options.table).title)
+        print(experiments.summary(options.table).round(3).to_string(na_rep="-"))
+
+
+# ---------------------------------------------------------------------- inside
+
+
+def _progress(records: Any) -> str:
+    return f"{records['auroc'].notna().sum()} of {len(records)} runs recorded"
+
+
+def _settings(method: type, texts: Sequence[str]) -> dict[str, Any]:
+    """["epochs=20", "augment=('hflip',)"] -> {"epochs": 20, "augment": ("hflip",)}; text stays text."""
+    fields = {field.name: field for field in dataclasses.fields(method)}
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in fields:
+            raise ValueError(
+                f"--set {text!r}: expected NAME=VALUE with a name that {method.__name__} knows: "
+                f"{', '.join(fields)}"
+            )
+        try:
+            settings[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[name] = value
+        kind, default = fields[name].type, fields[name].default
+        # Those of more than one type, such as int | None, are left to the method.
+        wanted = {"int": int, "float": (int, float), "bool": bool}.get(kind, object)
+        if not isinstance(settings[name], wanted):
+            raise ValueError(f"--set {text!r}: expected a value of type {kind}, such as {name}={default}")
+    return settings

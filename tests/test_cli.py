@@ -1,0 +1,157 @@
+"""The command line: what people type, what they get, and what they are told when it is wrong."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import minigan
+from minigan import data, experiments, images
+from minigan.cli import main
+from minigan.experiments import Cell, Table
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Sixty fours to learn from; ten fours and ten ones to score, these in a folder of their own."""
+    digits = data.load("digits", size=8)
+    fours, ones = digits.images[digits.labels == 4], digits.images[digits.labels == 1]
+    for name, pictures in (("good", fours[:60]), ("new", fours[60:70]), ("new/odd", ones[:10])):
+        (tmp_path / name).mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(tmp_path / name / f"{i:02}.png")
+    return tmp_path
+
+
+def score(folders, *more):
+    return main(["score", str(folders / "new"), "--train", str(folders / "good"), "--image-size", "8", *more])
+
+
+def test_score_writes_what_the_library_says(folders, capsys):
+    out = folders / "scores.csv"
+    assert score(folders, "--method", "NearestNeighbors", "--set", "n_neighbors=2", "--out", str(out)) == 0
+    detector = minigan.NearestNeighbors(n_neighbors=2).fit(folders / "good")
+    table = pd.read_csv(out)
+    np.testing.assert_allclose(table["score"], detector.anomaly_score(folders / "new"))
+    files = images.image_files(folders / "new")
+    assert table["file"].tolist() == [path.relative_to(folders / "new").as_posix() for path in files]
+    assert (table["anomalous"] == (table["score"] > detector.threshold_)).all()
+    odd = table["file"].str.startswith("odd/")
+    assert table["score"][odd].min() > table["score"][~odd].median()
+    printed = capsys.readouterr().out
+    assert (
+        f"{table['anomalous'].sum()} of 20 images lie above the threshold" in printed and str(out) in printed
+    )
+
+
+def test_score_prints_a_table_without_out(folders, capsys):
+    assert score(folders, "--method", "PCA") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["file", "score", "anomalous"]
+    assert len(lines) == 1 + 20 + 1 and lines[-2].split()[0] == "odd/09.png"
+
+
+def test_score_reads_grey_files_as_the_training_images_were(folders):
+    for path in images.image_files(folders / "good"):
+        Image.open(path).convert("RGB").save(path)
+    assert score(folders, "--method", "PCA") == 0
+
+
+def test_score_with_a_network(folders, capsys):
+    # Two settings after one --set and one after another; a tuple, a number, and a word.
+    settings = ["--set", "epochs=1", "width=2", "--set", "augment=('hflip',)", "device=cpu"]
+    assert score(folders, "--image-size", "16", *settings) == 0
+    assert "of 20 images lie above the threshold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--method", "ALGN"], "unknown method 'ALGN'; choose one of ALGAN, "),
+        (["--set", "epoch=3"], "--set 'epoch=3': expected NAME=VALUE with a name that ALGAN knows: contam"),
+        (["--set", "epochs"], "--set 'epochs': expected NAME=VALUE"),
+        (["--set", "epochs=many"], "--set 'epochs=many': expected a value of type int, such as epochs=512"),
+        (["--set", "sigma=wide"], "expected a value of type float, such as sigma=4.0"),
+        (["--set", "epochs=0"], "epochs must be at least 1, got 0"),
+        (["--set", "holdout=0"], "holdout=0 leaves no images for the threshold"),
+        (["--train", "nowhere"], "there is no folder 'nowhere'"),
+        (["--out", "nowhere/scores.csv"], "there is no folder 'nowhere' to write scores into"),
+    ],
+)
+def test_score_answers_a_mistake_with_one_sentence(folders, capsys, arguments, sentence):
+    assert score(folders, *arguments) == 2
+    said = capsys.readouterr()
+    assert sentence in said.err and said.err.startswith("minigan: ") and said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_a_damaged_image_is_noticed_before_training(folders, capsys, monkeypatch):
+    (folders / "new" / "05.png").write_bytes(b"not a picture")
+    monkeypatch.setattr(minigan.PCA, "fit", lambda *a, **k: pytest.fail("trained first"))
+    assert score(folders, "--method", "PCA") == 2
+    assert "05.png" in capsys.readouterr().err
+
+
+def test_methods_lists_all(capsys):
+    assert main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == minigan.methods()
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """A table of three cells, one of which cannot work, and a data folder of its own."""
+
+    def cells():
+        for target in ("0", "1", "nine"):
+            yield Cell("tiny", "PCA", "", "digits", {"size": 8}, "one_class", target, 0, {})
+
+    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "Three cells", cells))
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_reproduce_and_results(tiny, capsys):
+    assert main(["reproduce", "tiny", "--minutes", "0"]) == 0
+    assert capsys.readouterr().out == "tiny: 0 of 3 runs recorded\n"
+    assert main(["reproduce", "tiny", "--jobs", "1"]) == 2
+    assert "1 of 3 runs failed and will be tried again next time" in capsys.readouterr().err
+    assert (tiny / "results" / "tiny.csv").is_file()
+
+    assert main(["results"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(experiments.TABLES)
+    assert [line.split()[:4] for line in lines if "Three cells" in line] == [["tiny", "2", "of", "3"]]
+
+    assert main(["results", "tiny"]) == 0
+    title, *_, last = capsys.readouterr().out.splitlines()
+    assert title == "Three cells"
+    assert last.split()[:2] == ["one_class", "PCA"] and last.split()[-2:] == ["2", "1"]  # runs, missing
+
+
+def test_results_of_a_table_that_does_not_exist(capsys):
+    assert main(["results", "tinny"]) == 2
+    assert capsys.readouterr().err.startswith("minigan: there is no table 'tinny'; choose one of digits, ")
+
+
+def test_interrupted(monkeypatch, capsys):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "reproduce", interrupt)
+    assert main(["reproduce", "digits"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "said"), [("--help", 0, "reproduce"), ("skore", 2, "invalid choice")]
+)
+def test_python_m_minigan(argument, code, said):
+    command = [sys.executable, "-m", "minigan", argument]
+    done = subprocess.run(command, cwd=experiments.ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr and "Traceback" not in done.stderr
