@@ -52,7 +52,9 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
         native = images.dtype.newbyteorder("=")
         if native.kind not in "buif":
             raise TypeError(f"expected numbers, got an array of {images.dtype}")
-        x = torch.from_numpy(np.require(images, native, requirements=["C", "W"]))
+        array = np.require(images, native, requirements=["C", "W"])
+        # An axis of length 1 may still run backwards: numpy calls that contiguous, torch does not.
+        x = torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
     elif isinstance(images, Tensor):
         x = images.detach().cpu()
     else:
@@ -220,7 +222,7 @@ def _to_array(image: Image.Image) -> np.ndarray:
         return (np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8)
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixels without a known range, save it with 8 or 16 bits")
-    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    return np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
 
 
 def _with_channels(array: np.ndarray, channels: int) -> Tensor:

@@ -1,0 +1,724 @@
+"""The contract, held against every method: one entry in CASES, and all of these tests run.
+
+Most rows of this file stand for a mistake found in published code: scores that depend on the batch,
+losses that reach no network, an initialiser called on the wrong thing, hidden global randomness.
+"""
+
+import copy
+import random
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import digits, points, ring, sentence, zeros
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+import minigan
+from minigan import metrics
+from minigan.blocks import SIZES
+from minigan.detector import Detector, NeuralDetector
+from minigan.images import to_float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What this file must know about a method.
+
+    settings: a fit on 40 images takes well under a second.
+    learns: a fit in seconds that really tells anomalies from normal items, and the AUROC it must reach.
+    vectors: test on (n, 2) vectors instead of images.
+    parameters: numbers of weights by hand, for the defaults: (size, channels) -> {network: number}; for
+        vectors, `size` is their length and channels None. Empty for methods without networks.
+    """
+
+    settings: dict = field(default_factory=dict)
+    learns: dict = field(default_factory=dict)
+    auroc: float = 0.9
+    vectors: bool = False
+    parameters: dict[tuple[int, int | None], dict[str, int]] = field(default_factory=dict)
+
+
+def algan_parameters() -> dict[tuple[int, int], dict[str, int]]:
+    """Layer by layer: 4x4 kernels, 2 numbers per channel of batch norm, biases in D only."""
+    inner_G = {
+        16: 16 * (100 * 128 + 128 * 64) + 2 * (128 + 64),
+        32: 16 * (100 * 256 + 256 * 128 + 128 * 64) + 2 * (256 + 128 + 64),
+        64: 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64) + 2 * (512 + 256 + 128 + 64),
+        128: 16 * (100 * 512 + 512 * 512 + 512 * 256 + 256 * 128 + 128 * 64) + 2 * (2 * 512 + 256 + 128 + 64),
+        256: 16 * (100 * 512 + 2 * 512 * 512 + 512 * 256 + 256 * 128 + 128 * 64)
+        + 2 * (3 * 512 + 256 + 128 + 64),
+    }
+    inner_D = {
+        16: 16 * (64 * 128 + 128) + 64 + 128 + 1,
+        32: 16 * (64 * 128 + 128 * 256 + 256) + 64 + 128 + 256 + 1,
+        64: 16 * (64 * 128 + 128 * 256 + 256 * 512 + 512) + 64 + 128 + 256 + 512 + 1,
+        128: 16 * (64 * 128 + 128 * 256 + 256 * 512 + 512 * 512 + 512) + 64 + 128 + 256 + 2 * 512 + 1,
+        256: 16 * (64 * 128 + 128 * 256 + 256 * 512 + 2 * 512 * 512 + 512) + 64 + 128 + 256 + 3 * 512 + 1,
+    }
+    # The layer beside the image: 64 channels on one side, c on the other.
+    return {
+        (s, c): {"G": inner_G[s] + 16 * 64 * c, "D": inner_D[s] + 16 * c * 64} for s in SIZES for c in (1, 3)
+    }
+
+
+def algan_feature_parameters() -> dict[tuple[int, int | None], dict[str, int]]:
+    """Three linear layers of 512 units; without biases where batch norm follows. Any image: 2048 features."""
+
+    def count(d: int) -> dict[str, int]:
+        G = 100 * 512 + 2 * 512 + 512 * 512 + 2 * 512 + (512 * d + d)
+        D = (d * 512 + 512) + (512 * 512 + 512) + (512 + 1)
+        return {"G": G, "D": D}
+
+    images = {(s, c): count(2048) for s in SIZES for c in (1, 3)}
+    return images | {(d, None): count(d) for d in (2, 64)}
+
+
+TINY = {"epochs": 2, "width": 4, "progress": False}
+CASES = {
+    "ALGAN": Case(
+        settings=TINY,
+        learns={"epochs": 20, "width": 8, "progress": False},
+        auroc=0.95,
+        parameters=algan_parameters(),
+    ),
+    "ALGANFeature": Case(
+        settings=TINY | {"width": 8},
+        learns={"epochs": 40, "width": 64, "batch_norm": "running", "progress": False},
+        auroc=0.7,
+        vectors=True,
+        parameters=algan_feature_parameters(),
+    ),
+    "OneClassSVM": Case(),
+    "IsolationForest": Case(settings={"n_estimators": 20}),
+    "PCA": Case(),
+    "KernelDensity": Case(),
+    "NearestNeighbors": Case(),
+}
+
+
+def case_of(name: str) -> Case:
+    if name not in CASES:
+        pytest.fail(
+            f"{name} is registered but untested: add an entry for it to CASES in tests/test_contract.py, "
+            "with settings that fit in a second"
+        )
+    return CASES[name]
+
+
+def make(name: str, **more) -> Detector:
+    return minigan.get(name)(**case_of(name).settings | more)
+
+
+def is_neural(name: str) -> bool:
+    return issubclass(minigan.get(name), NeuralDetector)
+
+
+METHODS = minigan.methods()
+NEURAL = [name for name in METHODS if is_neural(name)]
+# Methods with networks for images of their own (ALGANFeature's stand behind a backbone: test_algan.py).
+ON_IMAGES = [name for name in METHODS if "images" in minigan.get(name).takes and not case_of(name).vectors]
+ON_VECTORS = [name for name in METHODS if "vectors" in minigan.get(name).takes]
+
+each = pytest.mark.parametrize("name", METHODS)
+each_neural = pytest.mark.parametrize("name", NEURAL)
+each_on_images = pytest.mark.parametrize("name", ON_IMAGES)
+each_on_vectors = pytest.mark.parametrize("name", ON_VECTORS)
+
+
+def normal(name: str, n: int = 40) -> np.ndarray:
+    """Training items: digits 0, or points from N(0, I)."""
+    return points(n) if case_of(name).vectors else zeros(n)
+
+
+def others(name: str) -> np.ndarray:
+    """30 items never trained on, normal and anomalous ones."""
+    if case_of(name).vectors:
+        return np.concatenate([points(15, seed=5), ring(15, 8, 12)])
+    images, labels = digits()
+    return np.concatenate([images[labels == 0][-15:], images[labels == 1][:15]])
+
+
+def labels_of(name: str, n: int) -> np.ndarray | None:
+    """Labels for `fit`, for the methods that use them."""
+    return None if minigan.get(name).label_meaning == "ignored" else np.arange(n) % 2
+
+
+def fit(name: str, x: np.ndarray | None = None, **more) -> Detector:
+    x = normal(name) if x is None else x
+    return make(name, **more).fit(x, labels_of(name, len(x)))
+
+
+@cache
+def fitted(name: str) -> Detector:
+    """Shared between tests that only score."""
+    return fit(name)
+
+
+@cache
+def learned(name: str) -> Detector:
+    """Shared, and trained long enough to be good."""
+    x = normal(name, 120 if not case_of(name).vectors else 500)
+    return minigan.get(name)(**case_of(name).learns).fit(x, labels_of(name, len(x)))
+
+
+def history(detector: Detector) -> pd.DataFrame:
+    return detector.history_.drop(columns="seconds", errors="ignore")
+
+
+def test_a_method_without_an_entry_is_told_what_to_add():
+    with pytest.raises(pytest.fail.Exception, match="add an entry for it to CASES"):
+        case_of("BrandNewGAN")
+
+
+# ---------------------------------------------------------------------- what training reaches
+
+
+def losses_with_graphs(detector: NeuralDetector, x: np.ndarray, y, epochs: int, monkeypatch) -> dict:
+    """The losses of one training step, with graphs and without any update of any network."""
+    monkeypatch.setattr(torch.Tensor, "backward", lambda *args, **kwargs: None)
+    for optimiser in (torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop):
+        monkeypatch.setattr(optimiser, "step", lambda *args, **kwargs: None)
+    batch = detector._tensor(x)
+    detector.image_shape_ = tuple(batch.shape[1:])
+    detector._start(detector.image_shape_)
+    batch = to_float(detector.training_data(batch))
+    detector.batch_size_, detector.steps_per_epoch_, detector.step_ = len(batch), 1, 0
+    detector._set_mode(training=True)
+    for detector.epoch_ in range(1, epochs + 1):
+        detector.start_epoch()
+        losses = detector.training_step(batch, y)
+    return losses
+
+
+def reached_by(loss: torch.Tensor, networks: dict[str, nn.Module]) -> set[str]:
+    """Names of the networks that this loss gives a gradient other than zero."""
+    reached = set()
+    for name, network in networks.items():
+        parameters = list(network.parameters())
+        if parameters and loss.requires_grad:
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
+            if any(g is not None and bool((g != 0).any()) for g in gradients):
+                reached.add(name)
+    return reached
+
+
+@each_neural
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_each_loss_reaches_exactly_the_declared_networks(name, epoch, monkeypatch):
+    detector = make(name)
+    y = labels_of(name, 16)
+    y = None if y is None else torch.from_numpy(y)
+    losses = losses_with_graphs(detector, normal(name, 16), y, epoch, monkeypatch)
+    reached = {loss_name: reached_by(loss, detector._networks()) for loss_name, loss in losses.items()}
+    assert reached == detector.gradient_flow
+
+
+@each_neural
+def test_every_weight_is_trained(name):
+    before = make(name)
+    before.device_ = torch.device("cpu")
+    before._start(tuple(before._tensor(normal(name)).shape[1:]))
+    after = fitted(name)
+    for network in before._networks():
+        started = dict(getattr(before, network).named_parameters())
+        for key, value in getattr(after, network).named_parameters():
+            assert not torch.equal(value, started[key]), f"{network}.{key} was never updated"
+
+
+@each_neural
+def test_initial_weights_have_the_declared_spread(name):
+    detector = minigan.get(name)()
+    detector._start((2,) if case_of(name).vectors else (1, 16, 16))
+    weights = {
+        network: [p for p in module.parameters() if p.ndim >= 2]
+        for network, module in detector._networks().items()
+    }
+    assert {network for network, tensors in weights.items() if tensors} == set(detector.weight_spread)
+    for network, spread in detector.weight_spread.items():
+        for p in weights[network]:
+            tolerance = 5 / (2 * p.numel()) ** 0.5  # five standard errors of a standard deviation
+            assert p.std().item() == pytest.approx(spread, rel=tolerance), network
+            assert abs(p.mean().item()) < 5 * spread / p.numel() ** 0.5, network
+
+
+@each_neural
+def test_parameters_are_counted_by_hand(name):
+    counted = case_of(name).parameters
+    assert counted, f"count the weights of {name} by hand and add them to its Case"
+    for (size, channels), expected in counted.items():
+        detector = minigan.get(name)()
+        detector._start((size,) if channels is None else (channels, size, size))
+        found = {
+            network: sum(p.numel() for p in module.parameters())
+            for network, module in detector._networks().items()
+        }
+        assert {k: v for k, v in found.items() if v} == expected, (size, channels)
+    if name in ON_IMAGES:
+        assert set(counted) >= {(s, c) for s in SIZES for c in (1, 3)}
+
+
+@each_on_images
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_all_sizes_have_the_right_shapes(name, size, channels):
+    x = np.random.default_rng(0).integers(0, 256, (6, channels, size, size), dtype=np.uint8)
+    detector = fit(name, x)
+    assert detector.image_shape_ == (channels, size, size)
+    assert detector.anomaly_score(x).shape == (6,)
+    for method, shape in (("sample", x.shape), ("reconstruct", x.shape), ("anomaly_map", (6, size, size))):
+        if hasattr(detector, method):
+            result = getattr(detector, method)(6 if method == "sample" else x)
+            assert result.shape == shape, method
+            assert np.isfinite(result).all(), method
+
+
+@pytest.mark.parametrize("name", [name for name in NEURAL if name in ON_IMAGES])
+def test_training_sees_exactly_the_range_of_the_output_activation(name, monkeypatch):
+    seen = []
+    cls = minigan.get(name)
+    step = cls.training_step
+    monkeypatch.setattr(cls, "training_step", lambda self, x, y: seen.append(x.clone()) or step(self, x, y))
+    x = np.concatenate([np.zeros((20, 16, 16), np.uint8), np.full((20, 16, 16), 255, np.uint8)])
+    detector = fit(name, x)
+    assert min(batch.min() for batch in seen) == -1
+    assert max(batch.max() for batch in seen) == 1
+    if hasattr(detector, "sample"):
+        assert np.abs(detector.sample(8)).max() <= 1
+
+
+# ---------------------------------------------------------------------- scores
+
+
+@each
+def test_a_score_depends_on_neither_batch_nor_order(name):
+    detector, x = fitted(name), others(name)
+    together = detector.anomaly_score(x)
+    assert together.dtype == np.float64 and together.shape == (len(x),)
+    # Only sums in another order may differ: a leak through batch statistics is far larger.
+    close = {"rtol": 1e-4, "atol": 1e-5 * (1e-3 + together.std())}
+    alone = np.concatenate([detector.anomaly_score(x[i : i + 1]) for i in range(len(x))])
+    np.testing.assert_allclose(alone, together, **close)
+    order = np.random.default_rng(0).permutation(len(x))
+    np.testing.assert_allclose(detector.anomaly_score(x[order]), together[order], **close)
+
+
+@each
+def test_scoring_one_set_leaves_no_trace_in_the_next(name):
+    a, b = others(name)[:20], others(name)[20:]
+    alone = fit(name).anomaly_score(b)
+    detector = fitted(name)
+    detector.anomaly_score(a)
+    np.testing.assert_array_equal(detector.anomaly_score(b), alone)
+
+
+@each
+def test_scoring_changes_nothing_in_the_detector(name):
+    detector = fit(name)
+    before = {key: value.clone() for key, value in detector._state().items()}
+    parameters, threshold = detector.get_params(), detector.threshold_
+    detector.anomaly_score(others(name))
+    detector.predict(others(name))
+    after = detector._state()
+    assert before.keys() == after.keys() and before
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert (detector.get_params(), detector.threshold_) == (parameters, threshold)
+
+
+@each
+def test_scoring_is_right_even_if_a_network_was_left_in_training_mode(name):
+    detector, x = fit(name), others(name)
+    expected = detector.anomaly_score(x)
+    for network in vars(detector).values():
+        if isinstance(network, nn.Module):
+            network.train()
+    np.testing.assert_array_equal(detector.anomaly_score(x), expected)
+
+
+@each
+def test_far_away_noise_scores_higher_than_training_items(name):
+    rng, x = np.random.default_rng(0), normal(name)
+    far = 20 + points(40) if case_of(name).vectors else rng.integers(0, 256, x.shape, dtype=np.uint8)
+    detector = learned(name)
+    assert np.median(detector.anomaly_score(far)) > np.median(detector.anomaly_score(x))
+
+
+@each
+def test_it_learns(name):
+    if case_of(name).vectors:
+        held, anomalous = points(300, seed=5), ring(300, 8, 12)
+    else:
+        images, labels = digits()
+        held, anomalous = images[labels == 0][120:], images[labels != 0][:200]
+    scores = learned(name).anomaly_score(np.concatenate([held, anomalous]))
+    labels = np.repeat([0, 1], [len(held), len(anomalous)])
+    assert metrics.auroc(labels, scores) >= case_of(name).auroc
+
+
+# ---------------------------------------------------------------------- randomness
+
+
+@each
+def test_one_seed_gives_one_result(name):
+    first, second = fit(name, seed=3), fit(name, seed=3)
+    pd.testing.assert_frame_equal(history(first), history(second), check_exact=True)
+    np.testing.assert_array_equal(first.anomaly_score(others(name)), second.anomaly_score(others(name)))
+    assert first.threshold_ == second.threshold_
+    third = fit(name, seed=4)
+    assert not np.array_equal(first.anomaly_score(others(name)), third.anomaly_score(others(name)))
+    if is_neural(name):
+        assert not history(first).equals(history(third))
+
+
+@each
+def test_global_randomness_is_neither_read_nor_moved(name):
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+        results.append(fit(name).anomaly_score(others(name)))
+        assert torch.equal(before[0], torch.get_rng_state())
+        assert np.array_equal(before[1], np.random.get_state()[1])
+        assert before[2] == random.getstate()
+    np.testing.assert_array_equal(*results)
+
+
+# ---------------------------------------------------------------------- odd and bad input
+
+
+@each
+def test_a_single_item_and_a_constant_item_have_sane_scores(name):
+    detector, x = fitted(name), normal(name)
+    for item in (x[:1], np.zeros_like(x[:1]), np.zeros_like(x[:1]) + 1):
+        score = detector.anomaly_score(item)
+        assert score.shape == (1,) and np.isfinite(score).all()
+        assert detector.predict(item)[0] in (-1, 1)
+
+
+@each
+def test_identical_training_items_give_finite_scores(name):
+    x = np.repeat(normal(name)[:1], 12, axis=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        detector = fit(name, x)
+    assert np.isfinite(detector.anomaly_score(others(name))).all()
+    if not case_of(name).vectors:
+        assert any("identical" in str(w.message) for w in caught)
+
+
+@each
+def test_sets_that_cannot_be_learned_from(name):
+    x = normal(name)
+    with sentence(ValueError, "1 image", "at least 2"):
+        fit(name, x[:1])
+    with sentence(ValueError, "at least one", "empty"):
+        fit(name, x[:0])
+    nan = x.astype(np.float32) / 255
+    nan[3].flat[1] = np.nan
+    with sentence(ValueError, "NaN", "remove or repair"):
+        fit(name, nan)
+    with sentence(ValueError, "empty"):
+        fitted(name).anomaly_score(x[:0])
+    with sentence(ValueError, "NaN"):
+        fitted(name).anomaly_score(nan)
+    with sentence(ValueError, f"{len(x)} labels", "(3,)"):
+        make(name).fit(x, [0, 1, 0])
+    with sentence(ValueError, f"{len(x)} labels", "(3,)"):
+        make(name).fit(x, labels_of(name, len(x)), validation=(x, [0, 1, 0]))
+
+
+@each
+def test_two_items_are_enough(name):
+    detector = fit(name, normal(name)[:2])
+    assert np.isfinite(detector.anomaly_score(others(name))).all()
+    with sentence(NotFittedError, "no threshold", "calibrate"):
+        detector.predict(others(name))
+
+
+@each_on_images
+def test_images_of_another_shape_or_range_are_refused(name):
+    detector, x = fitted(name), zeros()
+    with sentence(ValueError, "(1, 16, 16)", "(3, 16, 16)"):
+        detector.anomaly_score(zeros(5, channels=3))
+    with sentence(ValueError, "(1, 16, 16)", "(1, 16, 12)"):
+        detector.anomaly_score(x[:, :, :12])
+    with sentence(ValueError, "[-1, 1]", "255"):
+        fit(name, x.astype(np.float64))
+    with sentence(ValueError, "(40, 16, 16, 2)", "c = 1 or 3"):
+        fit(name, np.stack([x, x], axis=-1))
+
+
+@each_on_vectors
+def test_vectors_of_another_length_are_refused(name):
+    with sentence(ValueError, "(2,)", "(3,)"):
+        fit(name, points(20)).anomaly_score(points(5, d=3))
+
+
+@each
+def test_nothing_works_before_fit(name):
+    x = normal(name)
+    detector = make(name)
+    uses = [detector.anomaly_score, detector.score_samples, detector.decision_function, detector.predict]
+    uses += (
+        [detector.calibrate, detector.reconstruct]
+        if hasattr(detector, "reconstruct")
+        else [detector.calibrate]
+    )
+    for use in uses:
+        with sentence(NotFittedError, name, "not fitted", "fit(images)"):
+            use(x)
+    with sentence(NotFittedError, "not fitted"):
+        detector.save("never.safetensors")
+
+
+@each
+@pytest.mark.parametrize(
+    "bad", [{"contamination": 0}, {"contamination": 1.5}, {"holdout": 1}, {"holdout": -0.1}]
+)
+def test_impossible_parameters_are_refused_before_training(name, bad):
+    with sentence(ValueError, *bad, str(*bad.values())):
+        fit(name, **bad)
+
+
+# ---------------------------------------------------------------------- the same images in other forms
+
+
+@each_on_images
+def test_all_forms_of_grey_images_give_the_same_scores(name, tmp_path):
+    x = zeros()  # (n, h, w)
+    write_folder(tmp_path, x)
+    forms = {
+        "nhw": x,
+        "nhwc": x[..., None],
+        "nchw": x[:, None],
+        "torch": torch.from_numpy(x),
+        "fortran": np.asfortranarray(x),
+        "folder": tmp_path,
+        "str": str(tmp_path),
+    }
+    same_results(name, forms, others(name))
+
+
+@each_on_images
+def test_all_forms_of_colour_images_give_the_same_scores(name, tmp_path):
+    x = zeros(channels=3)  # (n, h, w, 3)
+    write_folder(tmp_path, x)
+    forms = {
+        "nhwc": x,
+        "nchw": x.transpose(0, 3, 1, 2),
+        "torch": torch.from_numpy(x).permute(0, 3, 1, 2),
+        "folder": tmp_path,
+    }
+    same_results(name, forms, zeros(50, channels=3)[40:])
+
+
+@each_on_images
+def test_float_images_score_like_the_bytes_they_come_from(name):
+    x = zeros()
+    as_float = np.float32(x) / np.float32(127.5) - 1
+    scores = fitted(name).anomaly_score(x)
+    for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-5), (np.float16, 0.01)):
+        found = fitted(name).anomaly_score(as_float.astype(dtype))
+        np.testing.assert_allclose(found, scores, rtol=0, atol=tolerance * scores.std(), err_msg=str(dtype))
+
+
+@each_on_vectors
+def test_all_forms_of_vectors_give_the_same_scores(name):
+    x = points(40)
+    wide = np.zeros((40, 4), np.float32)
+    wide[:, ::2] = x
+    forms = {
+        "float32": x,
+        "float64": x.astype(np.float64),
+        "torch": torch.from_numpy(x),
+        "strided": wide[:, ::2],
+        "big-endian": x.astype(">f4"),
+        "reversed": x[::-1].copy()[::-1],
+    }
+    same_results(name, forms, ring(10, 4, 6))
+
+
+def write_folder(folder: Path, x: np.ndarray) -> None:
+    for i, image in enumerate(x):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+
+
+def same_results(name: str, forms: dict, queries: np.ndarray) -> None:
+    """Training on each form, and scoring each form, gives the same numbers to the last bit."""
+    detectors = {form: fit_any(name, x) for form, x in forms.items()}
+    first = next(iter(forms))
+    expected = detectors[first].anomaly_score(queries)
+    scores = detectors[first].anomaly_score(forms[first])
+    for form, detector in detectors.items():
+        np.testing.assert_array_equal(detector.anomaly_score(queries), expected, err_msg=f"fit on {form}")
+        np.testing.assert_array_equal(detectors[first].anomaly_score(forms[form]), scores, err_msg=form)
+
+
+def fit_any(name: str, x) -> Detector:
+    return make(name).fit(x, labels_of(name, 40))
+
+
+@each_on_images
+def test_image_size_resizes_training_and_query_images_alike(name):
+    rng = np.random.default_rng(0)
+    large, wide = (rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((20, 48, 48), (5, 20, 40)))
+    detector = fit(name, large, image_size=16)
+    assert detector.image_shape_ == (1, 16, 16)
+    assert detector.anomaly_score(wide).shape == (5,)
+
+
+# ---------------------------------------------------------------------- keeping it
+
+
+@each
+def test_save_and_load_keep_everything_to_the_last_bit(name, tmp_path):
+    path = tmp_path / "detector.safetensors"
+    detector = fit(name, seed=5, contamination=0.1)
+    detector.save(path)
+    for loaded in (minigan.get(name).load(path), minigan.load(path)):
+        assert type(loaded) is minigan.get(name)
+        assert loaded.get_params() == detector.get_params()
+        assert loaded.image_shape_ == detector.image_shape_
+        assert loaded.threshold_ == detector.threshold_
+        pd.testing.assert_frame_equal(loaded.history_, detector.history_, check_exact=True)
+        np.testing.assert_array_equal(
+            loaded.anomaly_score(others(name)), detector.anomaly_score(others(name))
+        )
+        np.testing.assert_array_equal(loaded.predict(others(name)), detector.predict(others(name)))
+    loaded.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+@each
+def test_a_loaded_detector_can_be_fitted_again(name, tmp_path):
+    fitted(name).save(tmp_path / "detector.safetensors")
+    loaded = minigan.load(tmp_path / "detector.safetensors")
+    again = loaded.fit(normal(name), labels_of(name, 40))
+    np.testing.assert_array_equal(again.anomaly_score(others(name)), fitted(name).anomaly_score(others(name)))
+
+
+@each
+def test_loading_leaves_global_randomness_alone(name, tmp_path):
+    fitted(name).save(tmp_path / "detector.safetensors")
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    minigan.load(tmp_path / "detector.safetensors")
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+@each
+def test_a_deep_copy_scores_the_same(name):
+    np.testing.assert_array_equal(
+        copy.deepcopy(fitted(name)).anomaly_score(others(name)), fitted(name).anomaly_score(others(name))
+    )
+
+
+# ---------------------------------------------------------------------- scikit-learn's conventions
+
+
+@each
+def test_parameters_and_clones(name):
+    detector = fit(name, contamination=0.2, seed=7)
+    parameters = detector.get_params()
+    assert parameters["contamination"] == 0.2 and parameters["seed"] == 7
+    copied = clone(detector)
+    assert copied is not detector and copied.get_params() == parameters
+    with sentence(NotFittedError, "not fitted"):
+        copied.anomaly_score(normal(name))
+    copied.fit(normal(name), labels_of(name, 40))
+    np.testing.assert_array_equal(copied.anomaly_score(others(name)), detector.anomaly_score(others(name)))
+    assert detector.set_params(seed=8) is detector and detector.seed == 8
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        detector.set_params(no_such_parameter=1)
+    with pytest.raises(TypeError, match="no_such_parameter"):
+        make(name, no_such_parameter=1)
+    with pytest.raises(TypeError, match="positional"):
+        minigan.get(name)(0.1)  # names only, so that a new parameter never shifts an old one
+    assert repr(make(name, seed=9)).startswith(f"{name}(") and "seed=9" in repr(make(name, seed=9))
+
+
+@each
+def test_fit_returns_self_and_forgets_an_earlier_fit(name):
+    detector = make(name)
+    assert detector.fit(others(name), labels_of(name, 30)) is detector
+    parameters = detector.get_params()
+    detector.fit(normal(name), labels_of(name, 40))
+    assert detector.get_params() == parameters
+    pd.testing.assert_frame_equal(history(detector), history(fitted(name)), check_exact=True)
+    np.testing.assert_array_equal(
+        detector.anomaly_score(others(name)), fitted(name).anomaly_score(others(name))
+    )
+    assert detector.threshold_ == fitted(name).threshold_
+
+
+@each
+def test_fit_does_not_change_the_images(name):
+    x = normal(name)
+    before = x.copy()
+    fit(name, x).anomaly_score(x)
+    np.testing.assert_array_equal(x, before)
+
+
+@each
+def test_directions_and_values_of_what_is_returned(name):
+    detector, x = fitted(name), others(name)
+    scores = detector.anomaly_score(x)
+    np.testing.assert_array_equal(detector.score_samples(x), -scores)
+    np.testing.assert_allclose(detector.decision_function(x), detector.score_samples(x) - detector.offset_)
+    assert detector.offset_ == -detector.threshold_
+    predicted = detector.predict(x)
+    assert predicted.dtype == np.int64 and predicted.shape == (len(x),)
+    np.testing.assert_array_equal(predicted, np.where(scores > detector.threshold_, -1, 1))
+
+
+@each
+def test_predict_flags_anomalies(name):
+    """Learned well, the detector says -1 more often of anomalies than of normal items."""
+    predicted = learned(name).predict(others(name))  # 15 normal items, then 15 anomalous ones
+    assert (predicted[15:] == -1).sum() > (predicted[:15] == -1).sum()
+
+
+@each_on_vectors
+def test_it_works_at_the_end_of_a_pipeline(name):
+    from sklearn.preprocessing import StandardScaler
+
+    pipeline = make_pipeline(StandardScaler(), make(name)).fit(points(60, d=3))
+    assert set(pipeline.predict(points(20, d=3))) <= {-1, 1}
+
+
+# ---------------------------------------------------------------------- the threshold
+
+
+@each
+@pytest.mark.parametrize("contamination", [0.05, 0.25])
+def test_the_share_of_held_out_images_above_the_threshold_is_the_contamination(name, contamination):
+    held = others(name)
+    detector = make(name, contamination=contamination)
+    detector.fit(normal(name), labels_of(name, 40), validation=(held, None))
+    share = (detector.anomaly_score(held) > detector.threshold_).mean()
+    assert abs(share - contamination) <= 1 / len(held)
+    assert (detector.predict(held) == -1).mean() == share
+
+
+@each
+def test_calibrate_moves_the_threshold_and_not_the_scores(name):
+    detector = fit(name)
+    before, threshold = detector.anomaly_score(others(name)), detector.threshold_
+    assert detector.calibrate(others(name)) is detector
+    assert detector.threshold_ == pytest.approx(np.quantile(before, 0.95)) != threshold
+    np.testing.assert_array_equal(detector.anomaly_score(others(name)), before)
+
+
+@each
+def test_labels_of_validation_images_decide_which_set_the_threshold(name):
+    held, labels = others(name), np.repeat([0, 1], 15)
+    detector = make(name).fit(normal(name), labels_of(name, 40), validation=(held, labels))
+    assert detector.threshold_ == pytest.approx(np.quantile(detector.anomaly_score(held[:15]), 0.95))
