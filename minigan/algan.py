@@ -27,7 +27,8 @@ What the paper leaves open, and how it is read here:
   The two other readings, "running" and "none", are switches; the book's toy chapter shows all three.
 * The generator's loss is -log D(G(z)), as in DCGAN. `saturating=True` is Eq. 3 taken literally.
 * Widths: DCGAN's doubling from 64 at the image, capped at 512; feature networks 512. Initial weights
-  N(0, 0.02^2), as in DCGAN. Buffered items are drawn without replacement within a batch.
+  N(0, 0.02^2), as in DCGAN (PyTorch's own in a generator without batch norm). Buffered items are drawn
+  without replacement within a batch.
 * Features are standardised with the training set's mean and deviation; the rotations are equally spaced.
 * Selection: the paper keeps the epoch with the best AUROC on anomalous validation images. Here the last
   epoch counts; `use("selected")` switches to the paper's choice.
@@ -45,17 +46,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigan.blocks import (
-    DCGANDiscriminator,
-    DCGANGenerator,
-    ReplayBuffer,
-    Standardize,
-    adam,
-    add_spectral_norm_,
-    check_size,
-    frozen,
-    init_normal_,
-)
+from minigan import blocks
 from minigan.detector import NeuralDetector, require
 from minigan.images import AUGMENTATIONS, augment, to_float
 from minigan.losses import say_fake, say_real
@@ -83,7 +74,8 @@ class FeatureGenerator(nn.Sequential):
             layers += [nn.BatchNorm1d(width)] if batch_norm else []
             layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers, nn.Linear(width, d))
-        init_normal_(self)
+        if batch_norm:  # without it, weights this small would make outputs that hardly move
+            blocks.init_normal_(self)
 
 
 class FeatureDiscriminator(nn.Sequential):
@@ -98,8 +90,8 @@ class FeatureDiscriminator(nn.Sequential):
             nn.Linear(width, 1),
             nn.Flatten(0),  # (n, 1) -> (n,)
         )
-        init_normal_(self)
-        add_spectral_norm_(self)
+        blocks.init_normal_(self)
+        blocks.add_spectral_norm_(self)
 
 
 # ---------------------------------------------------------------------- losses
@@ -169,17 +161,17 @@ class ALGAN(NeuralDetector):
     saturating: bool = False
 
     def build(self, image_shape: tuple[int, ...]) -> None:
-        channels, size = check_size(image_shape)
+        channels, size = blocks.check_size(image_shape)
         channels += 2 * self.extra_channels
         normed = self.batch_norm != "none"
-        self.G = DCGANGenerator(self.z_dim, channels, size, self.width, self.max_width, normed)
-        self.D = DCGANDiscriminator(channels, size, self.width, self.max_width)
+        self.G = blocks.DCGANGenerator(self.z_dim, channels, size, self.width, self.max_width, normed)
+        self.D = blocks.DCGANDiscriminator(channels, size, self.width, self.max_width)
         self._optimise()
 
     def _optimise(self) -> None:
         self.G.to(self.device_), self.D.to(self.device_)
-        self.opt_G = adam(self.G.parameters(), self.lr_G, self.betas)
-        self.opt_D = adam(self.D.parameters(), self.lr_D, self.betas)
+        self.opt_G = blocks.adam(self.G.parameters(), self.lr_G, self.betas)
+        self.opt_D = blocks.adam(self.D.parameters(), self.lr_D, self.betas)
 
     def latents(self, *shape: int, alpha: float = 1.0) -> Tensor:
         """z ~ alpha N(0, I) + (1 - alpha) N(0, sigma^2 I) (Eq. 2): (*shape, z_dim)."""
@@ -190,10 +182,9 @@ class ALGAN(NeuralDetector):
     def start_epoch(self) -> None:
         """Algorithm 1, lines 2-5: an epoch's worth of latents every n_z epochs."""
         if self.epoch_ == 1:
-            batches = (
-                2 * self.steps_per_epoch_ if self.buffer_batches == "training set" else self.buffer_batches
-            )
-            self.buffer = ReplayBuffer(batches * self.batch_size_, self.rng_) if batches else None
+            twice = 2 * self.steps_per_epoch_  # the training set, in batches
+            batches = twice if self.buffer_batches == "training set" else self.buffer_batches
+            self.buffer = blocks.ReplayBuffer(batches * self.batch_size_, self.rng_) if batches else None
         if self.epoch_ == 1 or self.epoch_ % self.n_z == 0:
             shape = (self.steps_per_epoch_, self.batch_size_)
             self.z_d = self.latents(*shape, alpha=self.alpha)  # (m, b, z_dim), line 3
@@ -219,7 +210,7 @@ class ALGAN(NeuralDetector):
         if self.buffer is not None:
             self.buffer.add(x_fresh)  # line 18
 
-        with frozen(self.D):  # the gradient passes through D to G, but D does not learn to help G
+        with blocks.frozen(self.D):  # the gradient passes through D to G, but D does not learn to help G
             error_G = loss_G(self.D(self.G(self.z_g[self.step_])), self.saturating)  # line 19
             self.opt_G.zero_grad()
             error_G.backward()
@@ -296,7 +287,7 @@ class ALGANFeature(ALGAN):
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         d = 2048 if len(image_shape) == 3 else image_shape[0]  # wide_resnet101_2's last block
-        self.standardize = Standardize(d).to(self.device_)
+        self.standardize = blocks.Standardize(d).to(self.device_)
         self.G = FeatureGenerator(self.z_dim, d, self.width, self.batch_norm != "none")
         self.D = FeatureDiscriminator(d, self.width)
         self._optimise()

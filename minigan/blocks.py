@@ -45,7 +45,8 @@ class DCGANGenerator(nn.Sequential):
     """Latent vector to image by transposed convolutions: (n, z_dim) -> (n, channels, size, size).
 
     Batch norm and ReLU after every layer but the last, which ends in tanh. No biases, as in DCGAN; the
-    shifts of batch norm do their work. Without batch norm, the layers get biases instead.
+    shifts of batch norm do their work. Without batch norm, the layers get biases instead, and PyTorch's own
+    initial weights: DCGAN's small ones count on batch norm to scale their outputs up.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class DCGANGenerator(nn.Sequential):
             inside, stride, padding = outside, 2, 1
         last = nn.ConvTranspose2d(inside, channels, 4, 2, 1, bias=not batch_norm)
         super().__init__(*layers, last, nn.Tanh())
-        init_normal_(self)
+        if batch_norm:
+            init_normal_(self)
 
 
 class DCGANDiscriminator(nn.Sequential):
