@@ -1,0 +1,237 @@
+"""Checkpoints: what comes back, and what is said of files that cannot be loaded."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import points, sentence
+from safetensors.torch import save_file
+
+import minigan
+from minigan import ALGAN, PCA, ALGANFeature, checkpoint
+
+NAMES = ("ALGANFeature", "PCA")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    """A saved detector with networks, and one without."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    detectors = (ALGANFeature(epochs=2, width=8, progress=False), PCA())
+    for detector in detectors:
+        detector.fit(points(60)).save(folder / f"{type(detector).__name__}.safetensors")
+    return {name: folder / f"{name}.safetensors" for name in NAMES}
+
+
+def changed(files, name: str, path: Path, tensors: dict | None = None, without: str = "", **header) -> Path:
+    """A copy of a checkpoint with some of its header or tensors replaced."""
+    old_header, old_tensors = checkpoint.read(files[name])
+    new = {k: v for k, v in (old_header | header).items() if k != without}
+    checkpoint.write(path, new, old_tensors if tensors is None else old_tensors | tensors)
+    return path
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def test_header_and_tensors_come_back(tmp_path):
+    base = torch.arange(6.0).view(2, 3)
+    tensors = {
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "transposed": base.T,
+        "shared": base,
+        "shared too": base[:1],
+        "whole": torch.tensor([2**40]),
+        "empty": torch.zeros(0, 3),
+    }
+    header = {"class": "X", "number": 0.1 + 0.2, "none": None, "text": "ü", "nan": float("nan")}
+    checkpoint.write(tmp_path / "a", header, tensors)
+    found_header, found = checkpoint.read(str(tmp_path / "a"))
+    assert found_header["number"] == 0.1 + 0.2 and found_header["text"] == "ü"
+    assert found_header["none"] is None and np.isnan(found_header["nan"])
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items())
+
+
+def test_paths_and_numpy_numbers_in_the_header(tmp_path):
+    header = {"class": "X", "path": Path("a") / "b", "int": np.int64(3), "float": np.float32(0.5)}
+    checkpoint.write(tmp_path / "a", header, {})
+    found, _ = checkpoint.read(tmp_path / "a")
+    assert (found["path"], found["int"], found["float"]) == (str(Path("a") / "b"), 3, 0.5)
+
+
+def test_detectors_with_such_parameters_can_be_saved(tmp_path):
+    detector = ALGANFeature(
+        epochs=np.int64(1), seed=np.int64(3), width=8, progress=False, weights=Path("w.pt")
+    )
+    detector.fit(points(40)).save(tmp_path / "a")
+    loaded = minigan.load(tmp_path / "a")
+    assert (loaded.epochs, loaded.seed, loaded.weights) == (1, 3, "w.pt")
+    np.testing.assert_array_equal(loaded.anomaly_score(points(5)), detector.anomaly_score(points(5)))
+
+
+def test_tuples_stay_tuples(files):
+    assert minigan.load(files["ALGANFeature"]).betas == (0.0, 0.9)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    checkpoint.write(path, {"class": "X"}, {"t": torch.ones(1)})
+    before = path.read_bytes()
+
+    def killed(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.write(path, {"class": "X"}, {"t": torch.zeros(1)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_replaces_an_older_one(tmp_path):
+    for value in (1.0, 2.0):
+        checkpoint.write(tmp_path / "a", {"class": "X"}, {"t": torch.tensor([value])})
+    assert checkpoint.read(tmp_path / "a")[1]["t"].item() == 2
+
+
+def test_a_missing_folder_is_named_before_writing(tmp_path):
+    with sentence(FileNotFoundError, "no folder", "nowhere", "make it first"):
+        checkpoint.write(tmp_path / "nowhere" / "a", {"class": "X"}, {})
+
+
+# ---------------------------------------------------------------------- reading what is no checkpoint
+
+
+def test_a_missing_checkpoint(tmp_path):
+    for load in (minigan.load, ALGAN.load, checkpoint.read):
+        with sentence(FileNotFoundError, "no checkpoint", "nowhere"):
+            load(tmp_path / "nowhere")
+    with sentence(FileNotFoundError, "no checkpoint"):
+        minigan.load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_truncated_checkpoint(files, tmp_path, name, share):
+    whole = files[name].read_bytes()
+    (tmp_path / "a").write_bytes(whole[: int(share * len(whole))])
+    with sentence(ValueError, "not a complete safetensors file", "truncated", "copy it again"):
+        minigan.load(tmp_path / "a")
+
+
+def test_a_file_of_another_kind(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a")
+    with sentence(ValueError, "not a complete safetensors file"):
+        minigan.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"other": "1"},
+        {"minigan": "{no json"},
+        {"minigan": "[1]"},
+        {"minigan": "{}"},
+        {"minigan": '{"class": [1]}'},
+    ],
+)
+def test_a_safetensors_file_of_somebody_else(tmp_path, metadata):
+    save_file({"a": torch.ones(2)}, tmp_path / "a", metadata)
+    with sentence(ValueError, "not written by minigan"):
+        minigan.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("version", [0, 2, 99, "1", None])
+def test_an_unknown_version(files, tmp_path, version):
+    path = changed(files, "PCA", tmp_path / "a", format=version)
+    with sentence(ValueError, f"version {version!r}", "reads version 1", "install"):
+        minigan.load(path)
+
+
+# ---------------------------------------------------------------------- reading what does not fit
+
+
+def test_the_wrong_class(files, tmp_path):
+    with sentence(ValueError, "saved by PCA", "not by ALGAN", "minigan.load"):
+        ALGAN.load(files["PCA"])
+    with sentence(ValueError, "'BrandNewGAN'", "ALGAN"):
+        minigan.load(changed(files, "PCA", tmp_path / "a", **{"class": "BrandNewGAN"}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"parameters": {"no_such_parameter": 1}}, ["no_such_parameter"]),
+        ({"parameters": {"contamination": 7}}, ["contamination", "7"]),
+        ({"parameters": []}, []),
+        ({"image_shape": 3}, []),
+        ({"image_shape": []}, []),
+        ({"image_shape": [3]}, []),
+        ({"image_shape": ["two"]}, []),
+        ({"history": "lost"}, []),
+        ({"history": {"epoch": [1, 2], "loss_D": [1.0]}}, []),
+        ({"history": {"loss": [1.0]}}, ["epoch"]),
+        ({"threshold": "high"}, ["high"]),
+        ({"without": "parameters"}, ["parameters"]),
+        ({"without": "threshold"}, ["threshold"]),
+        ({"without": "history"}, ["history"]),
+    ],
+)
+def test_a_header_that_was_tampered_with(files, tmp_path, name, header, words):
+    path = changed(files, name, tmp_path / "a", **header)
+    with sentence(ValueError, f"does not describe a working {name}", *words):
+        minigan.load(path)
+
+
+@pytest.mark.parametrize("case", ["shape", "missing", "extra", "stray", "other width"])
+def test_tensors_that_do_not_fit_the_networks(files, tmp_path, case):
+    header, tensors = checkpoint.read(files["ALGANFeature"])
+    if case == "shape":
+        tensors["G.0.weight"] = torch.zeros(2, 2)
+    elif case == "missing":
+        del tensors["D.0.bias"]
+    elif case == "extra":
+        tensors["G.9.weight"] = torch.zeros(1)
+    elif case == "stray":
+        tensors["stray"] = torch.zeros(1)
+    else:
+        header["parameters"]["width"] = 16
+    checkpoint.write(tmp_path / "a", header, tensors)
+    with sentence(ValueError, "does not describe a working ALGANFeature", "tensors", "networks"):
+        minigan.load(tmp_path / "a")
+
+
+def test_data_that_does_not_fit_the_shape(files, tmp_path):
+    with sentence(ValueError, "does not describe a working PCA", "(2,)", "(5,)"):
+        minigan.load(changed(files, "PCA", tmp_path / "a", tensors={"data": torch.zeros(4, 5)}))
+
+
+def test_loading_executes_nothing(files, tmp_path):
+    """A class name from the file is looked up in minigan's own table, never imported."""
+    with sentence(ValueError, "unknown method 'os.system'"):
+        minigan.load(changed(files, "PCA", tmp_path / "a", **{"class": "os.system"}))
+
+
+def test_the_header_can_be_read_without_minigan(files):
+    raw = files["ALGANFeature"].read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["minigan"])
+    assert header["class"] == "ALGANFeature" and header["parameters"]["width"] == 8
+
+
+def test_the_device_is_chosen_when_loading(files):
+    assert minigan.load(files["ALGANFeature"], device="cpu").device_ == torch.device("cpu")
+    with sentence(ValueError, "'abacus'", "'cpu'"):
+        minigan.load(files["ALGANFeature"], device="abacus")
+    minigan.load(files["PCA"], device="abacus")  # has no networks, so no device
+
+
+def test_loaded_weights_cannot_be_switched(files):
+    with sentence(ValueError, "no weights 'selected'", "none"):
+        minigan.load(files["ALGANFeature"]).use("selected")

@@ -1,0 +1,537 @@
+"""The loop and the contract's details, on detectors so small that one can compute what must come out."""
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import points, sentence, zeros
+from sklearn.exceptions import NotFittedError
+from torch import Tensor, nn
+
+from minigan.detector import Detector, NeuralDetector, pick_device, require, seeded
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Distance(NeuralDetector):
+    """Learns a centre c by gradient descent on |x - c|^2; the score is the distance from it."""
+
+    takes: ClassVar = ("vectors", "images")
+    gradient_flow: ClassVar = {"loss": {"net"}}
+
+    progress: bool = False
+    epochs: int = 3
+    batch_size: int = 10
+    lr: float = 0.1
+
+    def build(self, image_shape):
+        self.net = nn.Linear(1, int(np.prod(image_shape)), bias=False).to(self.device_)
+        self.optimiser = torch.optim.SGD(self.net.parameters(), lr=self.lr)
+        self.batches, self.modes, self.epochs_started = [], [], []
+
+    def centre(self) -> Tensor:
+        return self.net.weight[:, 0]
+
+    def start_epoch(self):
+        self.epochs_started.append(self.epoch_)
+
+    def training_step(self, x, y):
+        self.batches.append((self.epoch_, self.step_, x.clone(), y))
+        self.modes.append(self.net.training)
+        loss = ((x.flatten(1) - self.centre()) ** 2).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return {"loss": loss}
+
+    def score(self, x):
+        return (x.flatten(1) - self.centre()).norm(dim=1)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classes(Distance):
+    """Needs labels of the normal sub-classes."""
+
+    label_meaning: ClassVar = "classes"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Supervised(Distance):
+    """Needs to know which training images are anomalies."""
+
+    label_meaning: ClassVar = "anomalies"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OnlyVectors(Distance):
+    takes: ClassVar = ("vectors",)
+
+
+def rows_seen(detector: Distance, epoch: int) -> np.ndarray:
+    return torch.cat([x for e, _, x, _ in detector.batches if e == epoch]).flatten(1).numpy()
+
+
+def as_set(rows: np.ndarray) -> set[tuple]:
+    return {tuple(row) for row in rows.tolist()}
+
+
+# ---------------------------------------------------------------------- what the loop does
+
+
+def test_every_epoch_sees_the_images_once_in_another_order():
+    x = points(50)
+    detector = Distance(holdout=0).fit(x)
+    orders = [rows_seen(detector, epoch) for epoch in (1, 2, 3)]
+    for rows in orders:
+        assert rows.shape == (50, 2) and as_set(rows) == as_set(x)
+    assert not np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[1], orders[2])
+    assert [step for e, step, _, _ in detector.batches if e == 2] == [0, 1, 2, 3, 4]
+    assert detector.epochs_started == [1, 2, 3]
+    assert all(detector.modes)
+
+
+def test_an_incomplete_last_batch_is_left_out_and_comes_again():
+    x = points(25)
+    detector = Distance(holdout=0, epochs=12).fit(x)
+    assert detector.steps_per_epoch_ == 2
+    assert {len(batch) for _, _, batch, _ in detector.batches} == {10}
+    assert as_set(rows_seen(detector, 1)) < as_set(x)
+    assert set().union(*(as_set(rows_seen(detector, e)) for e in range(1, 13))) == as_set(x)
+
+
+def test_a_batch_is_never_larger_than_the_set():
+    detector = Distance(holdout=0, batch_size=64).fit(points(7))
+    assert (detector.batch_size_, detector.steps_per_epoch_) == (7, 1)
+    assert detector.batch_size == 64  # the parameter stays
+
+
+def test_batches_of_bytes_arrive_as_floats():
+    detector = Distance(holdout=0).fit(zeros(20))
+    for _, _, x, _ in detector.batches:
+        assert x.dtype == torch.float32 and x.shape == (10, 1, 16, 16)
+        assert x.min() == -1 and x.max() <= 1
+
+
+def test_history_holds_the_mean_loss_of_each_epoch():
+    detector = Distance(holdout=0, lr=0.0).fit(points(30))
+    centre = detector.centre().detach().numpy()
+    expected = ((points(30) - centre) ** 2).mean()
+    history = detector.history_
+    assert isinstance(history, pd.DataFrame)
+    assert list(history.index) == [1, 2, 3] and history.index.name == "epoch"
+    assert list(history.columns) == ["loss", "seconds"]
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+    assert (history["seconds"] >= 0).all()
+
+
+def test_it_learns_the_centre():
+    x = points(100) + [5, -3]
+    detector = Distance(epochs=30, holdout=0).fit(x)
+    np.testing.assert_allclose(detector.centre().detach(), x.mean(0), atol=0.1)
+    assert detector.history_["loss"].iloc[-1] < detector.history_["loss"].iloc[0] / 5
+
+
+def test_many_images_are_scored_in_parts():
+    detector = Distance().fit(points(20))
+    x = points(1000)
+    expected = np.linalg.norm(x - detector.centre().detach().numpy(), axis=1)
+    np.testing.assert_allclose(detector.anomaly_score(x), expected, rtol=1e-5)
+
+
+def test_scores_carry_no_graph():
+    detector = Distance().fit(points(20))
+    detector.anomaly_score(points(5))
+    assert detector.net.weight.grad is None or not detector.net.weight.grad.requires_grad
+    seen = []
+    detector.score = lambda x: seen.append(torch.is_inference_mode_enabled()) or x[:, 0]
+    detector.anomaly_score(points(5))
+    assert seen == [True]
+
+
+def test_the_progress_bar_can_be_shown_and_hidden(capfd):
+    Distance(progress=True).fit(points(20))
+    shown = capfd.readouterr().err
+    assert "Distance" in shown and "3/3" in shown and "loss=" in shown
+    Distance(progress=False).fit(points(20))
+    assert capfd.readouterr().err == ""
+
+
+def test_the_loop_works_on_what_training_data_returns(monkeypatch):
+    monkeypatch.setattr(Distance, "training_data", lambda self, x: x.repeat_interleave(3, 0))
+    detector = Classes(holdout=0, epochs=1).fit(points(20), np.arange(20))
+    labels = torch.cat([y for _, _, _, y in detector.batches])
+    rows = rows_seen(detector, 1)
+    assert len(rows) == 60
+    np.testing.assert_array_equal(rows, points(20)[labels.numpy()])  # each copy kept its label
+
+
+# ---------------------------------------------------------------------- labels
+
+
+def test_labels_are_ignored_where_they_mean_nothing():
+    with_labels = Distance().fit(points(30), np.arange(30))
+    assert all(y is None for _, _, _, y in with_labels.batches)
+    np.testing.assert_array_equal(
+        with_labels.anomaly_score(points(5)), Distance().fit(points(30)).anomaly_score(points(5))
+    )
+
+
+def test_labels_stay_beside_their_images():
+    x = points(40)
+    for labels in (np.arange(40), list(range(40)), torch.arange(40), np.arange(40, dtype=np.uint8)):
+        detector = Classes().fit(x, labels)
+        for _, _, batch, y in detector.batches:
+            assert y.dtype == torch.int64
+            np.testing.assert_array_equal(x[y.numpy()], batch.numpy())
+
+
+def test_labelled_anomalies_are_never_held_out():
+    x, labels = points(40), np.arange(40) % 2
+    x[labels == 1] += 100
+    detector = Supervised(holdout=0.3).fit(x, labels)
+    seen = as_set(rows_seen(detector, 1)) | as_set(rows_seen(detector, 2)) | as_set(rows_seen(detector, 3))
+    assert as_set(x[labels == 1]) <= seen
+    held = np.array([row for row in x if tuple(row.tolist()) not in seen])
+    assert len(held) == 12  # 30 % of 40
+    assert detector.threshold_ == pytest.approx(np.quantile(detector.anomaly_score(held), 0.95))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.zeros(7, int), ["30 labels", "(7,)"]),
+        (np.zeros((30, 1), int), ["30 labels", "(30, 1)"]),
+        (np.zeros(30), ["whole numbers", "float64"]),
+        (["a"] * 30, ["whole numbers", "<U1"]),
+    ],
+)
+@pytest.mark.parametrize("cls", [Distance, Classes])
+def test_labels_that_do_not_fit(cls, labels, words):
+    with sentence(ValueError, *words):
+        cls().fit(points(30), labels)
+
+
+def test_labels_that_are_needed_but_missing():
+    with sentence(ValueError, "30 labels"):
+        Classes().fit(points(30))
+
+
+# ---------------------------------------------------------------------- held-out and validation images
+
+
+def test_held_out_images_are_not_trained_on_and_set_the_threshold():
+    x = points(100)
+    detector = Distance(holdout=0.2, contamination=0.25).fit(x)
+    seen = as_set(rows_seen(detector, 1))
+    assert len(seen) == 80
+    held = np.array([row for row in x if tuple(row.tolist()) not in seen])
+    assert len(held) == 20
+    assert detector.threshold_ == pytest.approx(np.quantile(detector.anomaly_score(held), 0.75))
+    assert as_set(rows_seen(Distance(holdout=0.2, seed=1).fit(x), 1)) != seen  # chosen by the seed
+
+
+@pytest.mark.parametrize(("n", "holdout", "kept"), [(10, 0.01, 9), (3, 0.9, 2), (2, 0.5, 2), (100, 0.999, 2)])
+def test_at_least_one_is_held_out_and_two_are_kept(n, holdout, kept):
+    detector = Distance(holdout=holdout, batch_size=2).fit(points(n))
+    assert detector.steps_per_epoch_ * 2 in (kept, kept - 1)
+    assert hasattr(detector, "threshold_") == (kept < n)
+
+
+def test_without_held_out_images_there_is_no_threshold_until_calibrated(tmp_path):
+    detector = Distance(holdout=0).fit(points(30))
+    for use in (detector.predict, detector.decision_function):
+        with sentence(NotFittedError, "no threshold", "no image was held out", "calibrate(normal_images)"):
+            use(points(5))
+    with sentence(NotFittedError, "no threshold"):
+        _ = detector.offset_
+    assert not hasattr(detector, "threshold_")
+    assert detector.calibrate(points(200, seed=4)).predict(points(5)).shape == (5,)
+    with sentence(NotFittedError, "not fitted"):
+        _ = Distance().offset_
+
+
+def test_a_missing_threshold_stays_missing_in_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("minigan.get", {"Distance": Distance}.__getitem__)
+    Distance(holdout=0).fit(points(30)).save(tmp_path / "a")
+    loaded = Distance.load(tmp_path / "a")
+    assert not hasattr(loaded, "threshold_")
+
+
+def test_validation_images_take_the_place_of_the_hold_out():
+    x, held = points(50), points(40, seed=3)
+    detector = Distance(holdout=0.5).fit(x, validation=(held, None))
+    assert as_set(rows_seen(detector, 1)) == as_set(x)
+    assert detector.threshold_ == pytest.approx(np.quantile(detector.anomaly_score(held), 0.95))
+    assert "auroc" not in detector.history_
+
+
+def far() -> tuple[np.ndarray, np.ndarray]:
+    """20 normal vectors and 10 anomalies far away, with labels."""
+    return np.concatenate([points(20, seed=3), points(10, seed=4) + 30]), np.repeat([0, 1], [20, 10])
+
+
+def test_validation_with_anomalies_records_the_auroc_and_the_best_epoch():
+    detector = Distance(epochs=7, validate_every=3).fit(points(50), validation=far())
+    auroc = detector.history_["auroc"]
+    assert list(auroc.index[auroc.notna()]) == [3, 6, 7]  # every third epoch, and the last
+    assert (auroc.dropna() == 1).all()
+    assert detector.selected_epoch_ == 3  # the first of equals
+    assert detector.threshold_ == pytest.approx(np.quantile(detector.anomaly_score(far()[0][:20]), 0.95))
+
+
+def test_selected_weights_are_those_of_the_best_epoch():
+    """The scores turn bad in epoch 3 of 4: epoch 2 is selected, the last one counts until asked otherwise."""
+
+    class Spoiled(Distance):
+        def start_epoch(self):
+            super().start_epoch()
+            self.lr_now = 0.0 if self.epoch_ < 3 else -100.0  # a step in the wrong direction
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.lr_now
+
+        def score(self, x):
+            good = self.net.weight.abs().max() < 5
+            return x.norm(dim=1) * (1 if good else -1)
+
+    two = Spoiled(epochs=2, validate_every=2).fit(points(50), validation=far())
+    detector = Spoiled(epochs=4, validate_every=2).fit(points(50), validation=far())
+    assert detector.history_["auroc"].dropna().tolist() == [1.0, 0.0]
+    assert detector.selected_epoch_ == 2
+    last = detector.anomaly_score(far()[0])
+    assert detector.use("selected") is detector
+    np.testing.assert_array_equal(detector.anomaly_score(far()[0]), two.anomaly_score(far()[0]))
+    detector.use("last")
+    np.testing.assert_array_equal(detector.anomaly_score(far()[0]), last)
+    with sentence(ValueError, "no weights 'best'", "last, selected"):
+        detector.use("best")
+
+
+def test_kept_weights_are_copies():
+    detector = Distance().fit(points(30))
+    before = detector.anomaly_score(points(5))
+    with torch.no_grad():
+        detector.net.weight.fill_(99)
+    detector.use("last")
+    np.testing.assert_array_equal(detector.anomaly_score(points(5)), before)
+
+
+def test_nothing_is_selected_without_anomalous_validation_images():
+    detector = Distance().fit(points(30), validation=(points(10), np.zeros(10, int)))
+    with sentence(ValueError, "no weights 'selected'", "there are: last", "both kinds"):
+        detector.use("selected")
+    with sentence(ValueError, "no weights 'last'", "none"):
+        Distance().use("last")
+
+
+def test_validation_with_anomalies_alone_sets_no_threshold():
+    detector = Distance().fit(points(30), validation=(points(10) + 30, np.ones(10, int)))
+    with sentence(NotFittedError, "no threshold"):
+        detector.predict(points(5))
+
+
+@pytest.mark.parametrize(
+    ("validation", "kind", "words"),
+    [
+        (points(10), TypeError, ["pair (images, labels)", "ndarray"]),
+        ((points(10),), TypeError, ["pair (images, labels)", "tuple"]),
+        ((points(10), np.zeros(9, int)), ValueError, ["10 labels", "(9,)"]),
+        ((points(10), np.arange(10)), ValueError, ["0 (normal) or 1 (anomalous)"]),
+        ((points(10, d=3), None), ValueError, ["(2,)", "(3,)"]),
+        ((points(0), None), ValueError, ["at least one"]),
+    ],
+)
+def test_validation_sets_that_do_not_fit(validation, kind, words):
+    with sentence(kind, *words):
+        Distance().fit(points(30), validation=validation)
+
+
+# ---------------------------------------------------------------------- what goes wrong while training
+
+
+def interrupt_in(epoch: int, step: int = 1):
+    class Interrupted(Distance):
+        def training_step(self, x, y):
+            if (self.epoch_, self.step_) == (epoch, step):
+                raise KeyboardInterrupt
+            return super().training_step(x, y)
+
+    return Interrupted
+
+
+def test_an_interrupted_fit_keeps_the_last_finished_epoch():
+    with pytest.warns(
+        UserWarning, match="interrupted in epoch 3: the weights are those after epoch 2"
+    ) as caught:
+        detector = interrupt_in(epoch=3)(epochs=50).fit(points(50))
+    assert caught[0].filename == __file__  # the warning points at the call of fit
+    assert list(detector.history_.index) == [1, 2]
+    two = Distance(epochs=2).fit(points(50))
+    np.testing.assert_array_equal(detector.anomaly_score(points(9)), two.anomaly_score(points(9)))
+    assert detector.threshold_ == two.threshold_
+
+
+def test_an_interruption_before_anything_was_learned_is_passed_on():
+    detector = interrupt_in(epoch=1)()
+    with pytest.raises(KeyboardInterrupt):
+        detector.fit(points(50))
+    with sentence(NotFittedError, "not fitted"):
+        detector.anomaly_score(points(5))
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_is_named():
+    class Exploding(Distance):
+        def training_step(self, x, y):
+            losses = super().training_step(x, y)
+            return losses | {"loss_D": losses["loss"] * (torch.nan if self.epoch_ == 2 else 1)}
+
+    detector = Exploding()
+    with sentence(FloatingPointError, "loss_D became nan in epoch 2", "smaller learning rate", "epochs=1"):
+        detector.fit(points(50))
+    with sentence(NotFittedError, "not fitted"):
+        detector.anomaly_score(points(5))
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    detector = Distance().fit(points(30))
+    with torch.no_grad():
+        detector.net.weight.fill_(torch.nan)
+    with sentence(FloatingPointError, "5 of 5 scores", "history_"):
+        detector.anomaly_score(points(5))
+
+
+def test_a_second_fit_forgets_the_first():
+    detector = Distance().fit(points(30), validation=far())
+    detector.use("selected")
+    detector.leftover, detector._leftover_ = 1, 2
+    detector.fit(points(30, d=3))
+    assert detector.image_shape_ == (3,)
+    assert not {"leftover", "_leftover_", "selected_epoch_"} & set(vars(detector))
+    assert "auroc" not in detector.history_
+    with sentence(ValueError, "no weights 'selected'"):
+        detector.use("selected")
+
+
+def test_what_scikit_learn_notes_on_a_detector_survives_fit():
+    detector = Distance().set_params(epochs=1)
+    detector._parent_callback_ctx = "a note"
+    assert detector.fit(points(30))._parent_callback_ctx == "a note"
+
+
+# ---------------------------------------------------------------------- warnings
+
+
+def caught_by_fit(x, detector: Detector) -> list:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        detector.fit(x)
+    assert all(w.filename == __file__ for w in caught)  # they point at the user's line, not into minigan
+    return [str(w.message) for w in caught]
+
+
+def test_images_in_the_unit_range_are_pointed_out():
+    x = zeros(20) / 255
+    assert ["2 * x - 1" in message for message in caught_by_fit(x, Distance())] == [True]
+    assert caught_by_fit(2 * x - 1, Distance()) == []
+    assert caught_by_fit(zeros(20), Distance()) == []
+    assert caught_by_fit(np.abs(points(20)), Distance()) == []
+
+
+def test_identical_training_images_are_pointed_out():
+    assert ["identical" in m for m in caught_by_fit(np.repeat(zeros(1), 9, 0), Distance())] == [True]
+
+
+# ---------------------------------------------------------------------- parameters, devices, randomness
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"epochs": 0}, ["epochs", "at least 1", "0"]),
+        ({"batch_size": -1}, ["batch_size", "at least 1", "-1"]),
+        ({"validate_every": 0}, ["validate_every", "at least 1"]),
+        ({"contamination": 1.0}, ["contamination", "between 0 and 1", "1.0"]),
+        ({"holdout": 1}, ["holdout", "below 1"]),
+        ({"image_size": 0}, ["image_size", "whole number", "0"]),
+        ({"image_size": "64"}, ["image_size", "whole number", "'64'"]),
+        ({"image_size": 16.0}, ["image_size", "whole number", "16.0"]),
+        ({"device": "abacus"}, ["'abacus'", "'cpu'"]),
+        ({"device": ""}, ["''", "'cpu'"]),
+        ({"device": "cuda:99"}, ["cuda:99"]),
+    ],
+)
+def test_parameters_that_cannot_work(parameters, words):
+    with sentence(ValueError, *words):
+        Distance(**parameters).fit(points(30))
+
+
+def test_methods_say_what_they_take():
+    with sentence(ValueError, "OnlyVectors takes vectors", "images of shape (20, 1, 16, 16)"):
+        OnlyVectors().fit(zeros(20))
+    images_only = dataclasses.make_dataclass("ImagesOnly", [], bases=(Distance,), eq=False, repr=False)
+    images_only.takes = ("images",)
+    with sentence(ValueError, "ImagesOnly takes images", "vectors of shape (20, 2)", "image[None]"):
+        images_only().fit(points(20))
+
+
+def test_automatic_device(monkeypatch):
+    for available, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda answer=available: answer)
+        monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: None)  # no real device is asked
+        assert pick_device("auto").type == expected
+        assert pick_device("cpu").type == "cpu"
+    with sentence(ValueError, "'cuda:1'", "no CUDA device", "device='cpu'"):
+        pick_device("cuda:1")
+
+
+def test_seeded_randomness_is_put_back_even_after_an_error():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), seeded(1):
+        first = torch.rand(3)
+        raise ZeroDivisionError
+    assert torch.equal(torch.get_rng_state(), before)
+    with seeded(1):
+        assert torch.equal(torch.rand(3), first)
+
+
+def test_numbers_from_numpy_are_fine_as_parameters():
+    plain = Distance(seed=3, epochs=2, image_size=None)
+    numpy = Distance(seed=np.int64(3), epochs=np.int32(2))
+    scores = [d.fit(points(30)).anomaly_score(points(5)) for d in (plain, numpy)]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_require():
+    require(True, "never said")
+    with pytest.raises(ValueError, match="said"):
+        require(False, "said")
+
+
+def test_the_hooks_of_a_detector_must_be_written():
+    neural, plain, x = NeuralDetector(), Detector(), torch.zeros(2, 1, 4, 4)
+    hooks = [
+        (neural.build, (1, 4, 4)),
+        (neural.training_step, x, None),
+        (neural.score, x),
+        (plain._fit, x, None, (x, np.zeros(2))),
+        (plain._scores, x),
+        (plain._state,),
+        (plain._restore, {}),
+    ]
+    for hook, *arguments in hooks:
+        with pytest.raises(NotImplementedError):
+            hook(*arguments)
+
+
+def test_the_detector_is_an_estimator_that_scikit_learn_knows():
+    from sklearn.utils import estimator_html_repr, get_tags
+
+    detector = Distance(epochs=9)
+    assert get_tags(detector).estimator_type == "outlier_detector"
+    assert "Distance" in estimator_html_repr(detector)
+    assert repr(detector) == "Distance(epochs=9)"
+    assert detector.fit_predict(points(30)).shape == (30,)

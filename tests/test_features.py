@@ -1,0 +1,123 @@
+"""The pretrained backbone without its 500 MB: a small stand-in, and the real network without numbers."""
+
+import io
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from helpers import sentence
+from torch import nn
+from torchvision.models import wide_resnet101_2
+
+from minigan import features
+
+
+class StandIn(nn.Module):
+    """Like the real one: `fc` at its end, batch norm inside. Its three features are the channels' means."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.fc = nn.Linear(3, 1000)
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.clone())
+        return self.fc(self.norm(x).mean((2, 3)))
+
+
+@pytest.fixture
+def backbone(monkeypatch) -> features.Backbone:
+    monkeypatch.setattr(features, "wide_resnet101_2", StandIn)
+    monkeypatch.setattr(features, "load_weights", lambda weights: StandIn().state_dict())
+    return features.Backbone()
+
+
+def test_the_real_network_has_2048_features():
+    with torch.device("meta"):  # shapes without numbers: nothing is computed
+        network = wide_resnet101_2()
+        network.fc = nn.Identity()
+        assert network.eval()(torch.empty(2, 3, 224, 224)).shape == (2, 2048)
+
+
+def test_features_of_every_rotation(backbone):
+    x = torch.rand(4, 3, 32, 32) * 2 - 1
+    result = backbone(x, rotations=8, size=16)
+    assert result.shape == (4, 8, 3) and result.device.type == "cpu"
+    assert not result.requires_grad
+    assert not backbone.network.training
+    torch.testing.assert_close(backbone(x, size=16), result[:, :1])  # the first one is upright
+
+
+def test_rotations_are_equally_spaced_and_fill_with_black(backbone):
+    x = torch.full((1, 3, 33, 33), -1.0)
+    x[:, :, 16, 16:] = 1.0  # a hand that points to the right
+    backbone(x, rotations=4, size=33)
+    views = [view[0, 0] for view in backbone.network.seen]
+    for k, view in enumerate(views):
+        torch.testing.assert_close(view, views[0].rot90(k), rtol=0, atol=0.05)
+    backbone(torch.full((1, 3, 33, 33), 1.0), rotations=8, size=33)
+    corner = backbone.network.seen[-1][0, 0, 0, 0]
+    assert corner == pytest.approx((0 - 0.485) / 0.229, abs=0.01)  # black: -1 before, 0 in [0, 1]
+
+
+def test_the_network_sees_imagenets_range(backbone):
+    for value in (-1.0, 1.0):
+        backbone(torch.full((1, 3, 16, 16), value), size=16)
+        expected = [((value / 2 + 0.5) - m) / s for m, s in zip(features.MEAN, features.STD, strict=True)]
+        torch.testing.assert_close(backbone.network.seen[-1][0, :, 0, 0], torch.tensor(expected))
+
+
+def test_grey_images_become_rgb(backbone):
+    x = torch.rand(2, 1, 16, 16)
+    torch.testing.assert_close(backbone(x, size=16), backbone(x.expand(-1, 3, -1, -1), size=16))
+
+
+def test_objects_are_cut_out_of_the_middle(backbone):
+    x = torch.full((1, 3, 64, 64), -1.0)
+    x[:, :, 8:56, 8:56] = 1.0
+    backbone(x, size=48, crop_from=64)
+    assert backbone.network.seen[-1].shape == (1, 3, 48, 48)
+    assert backbone.network.seen[-1].std((0, 2, 3)).max() == 0  # the frame is gone
+    backbone(x, size=48)
+    assert backbone.network.seen[-1].std((0, 2, 3)).min() > 0  # resized as a whole
+    backbone(x)
+    assert backbone.network.seen[-1].shape == (1, 3, 224, 224)
+
+
+def test_missing_weights_say_which_file_to_put_where(monkeypatch):
+    def no_network(*args, **kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
+    with pytest.raises(FileNotFoundError) as caught:
+        features.load_weights("imagenet")
+    message = str(caught.value)
+    for word in ("wide_resnet101_2-", ".pth", "checkpoints", "weights", "(n, d) array", "cannot download"):
+        assert word in message
+    assert "\n" not in message
+
+
+def test_weights_from_a_file(tmp_path):
+    with sentence(FileNotFoundError, "no file", "nowhere.pth", "wide_resnet101_2"):
+        features.load_weights(tmp_path / "nowhere.pth")
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
+    for path in (tmp_path / "w.pth", str(tmp_path / "w.pth")):
+        assert features.load_weights(path)["a"].tolist() == [1, 1]
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+def test_a_weights_file_cannot_execute_anything(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    buffer = io.BytesIO()
+    torch.save({"a": Evil()}, buffer)
+    Path("w.pth").write_bytes(buffer.getvalue())
+    with pytest.raises(Exception, match="[Ww]eights"):
+        features.load_weights("w.pth")
+    assert not Path("executed").exists()
