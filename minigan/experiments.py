@@ -103,7 +103,7 @@ SEEDS = range(3)
 
 #: Passes of ALGAN over the digits: nine classes have ten times the images of one.
 DIGITS_EPOCHS = {"one_class": 200, "leave_one_out": 40}
-TEXTURE_EPOCHS = 100
+TEXTURE_EPOCHS = 60
 
 #: ALGAN's two kinds of pseudo-anomalies, each switched on and off (the paper's Table 7).
 ABLATION: dict[str, dict[str, Any]] = {
