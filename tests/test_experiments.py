@@ -112,16 +112,19 @@ def test_record_of_a_classical_method_is_what_the_metrics_say():
 def test_record_of_a_network_has_the_last_and_the_selected_epoch(monkeypatch):
     settings = {"width": 2, "epochs": 3, "batch_size": 100, "validate_every": 1, "device": "cpu"}
     options = {"category": "brick", "size": 16}
-    cell = Cell("t", "ALGAN", "", "textures", options, "defects", "brick", 0, settings)
+    cell = Cell("t", "ALGAN", "", "textures", options, "defects", "brick", 1, settings)
     threads = torch.get_num_threads()
+    torch.set_num_threads(3)
     made = []
     monkeypatch.setattr(
         experiments, "_detector", lambda c, f=experiments._detector: made.append(f(c)) or made[0]
     )
     record = experiments.run(cell)
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(threads)
+    assert made[0].seed == 1
 
-    split = protocols.defects(data.load("textures", **options), seed=0)
+    split = protocols.defects(data.load("textures", **options), seed=1)
     for which, column in (("last", "auroc"), ("selected", "auroc_selected")):
         scores = made[0].use(which).anomaly_score(split.test)
         assert record[column] == metrics.auroc(split.test_labels, scores)
