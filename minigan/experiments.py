@@ -127,7 +127,7 @@ def _algan_7_textures() -> Iterator[Cell]:
     runs = [(method, "", small) for method in CLASSICAL]
     for label, settings in ABLATION.items():
         runs.append(("ALGAN", label, small | {"width": 16, "epochs": TEXTURE_EPOCHS} | settings))
-    for seed, category in product(SEEDS, ("brick", "gravel", "grass")):
+    for category, seed in product(("brick", "gravel", "grass"), SEEDS):  # one texture after the other
         options = {"category": category, "size": 64}
         for method, label, settings in runs:
             yield Cell(
