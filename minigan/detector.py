@@ -90,7 +90,7 @@ class Detector(OutlierMixin, BaseEstimator):
         x = self._tensor(images)
         if len(x) < 2:
             raise ValueError(f"cannot learn from {len(x)} image; pass at least 2, better 100 or more")
-        y = _check_labels(labels, len(x)) if self.label_meaning != "ignored" or labels is not None else None
+        y = None if labels is None else _check_labels(labels, len(x))
         self._forget()
         self._warn_about(x)
         self.image_shape_ = tuple(x.shape[1:])
@@ -270,8 +270,9 @@ class Detector(OutlierMixin, BaseEstimator):
         """Keep `holdout` of the normal images aside, at random by the seed, and at least 2 for training."""
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(int(self.seed)))
         n_held = min(max(1, round(self.holdout * len(x))), len(x) - 2) if self.holdout > 0 else 0
-        may_be_held = y == 0 if self.label_meaning == "anomalies" else torch.ones(len(x), dtype=torch.bool)
-        held = order[may_be_held[order]][:n_held]
+        if y is not None and self.label_meaning == "anomalies":
+            order = order[y[order] == 0]
+        held = order[:n_held]
         kept = torch.ones(len(x), dtype=torch.bool)
         kept[held] = False
         return x[kept], None if y is None else y[kept], x[held]
@@ -363,15 +364,14 @@ class NeuralDetector(Detector):
                 for self.step_, chosen in enumerate(batches):
                     batch = to_float(x[chosen], self.device_)
                     losses = self.training_step(batch, None if y is None else y[chosen])
-                    for (
-                        name,
-                        loss,
-                    ) in losses.items():  # summed on the device: no waiting inside an epoch
+                    # Summed on the device, and without their graphs: no waiting inside an epoch.
+                    for name, loss in losses.items():
                         total[name] = total.get(name, 0) + loss.detach()
                 row = {name: float(loss) / self.steps_per_epoch_ for name, loss in total.items()}
                 self._check_losses(row)
-                self._weights_["last"] = self._copy_weights()
+                weights = self._copy_weights()
                 rows.append({"epoch": self.epoch_, **row, "seconds": time.perf_counter() - began})
+                self._weights_["last"] = weights  # from here on an interruption keeps this epoch
                 bar.set_postfix({name: f"{loss:.3f}" for name, loss in row.items()}, refresh=False)
                 if selects and (self.epoch_ % self.validate_every == 0 or self.epoch_ == self.epochs):
                     rows[-1]["auroc"] = auroc = metrics.auroc(held_labels, self._scores(held))
@@ -382,7 +382,7 @@ class NeuralDetector(Detector):
             if "last" not in self._weights_:
                 raise  # nothing was learned yet
             warnings.warn(
-                f"interrupted in epoch {self.epoch_}: the weights are those after epoch {rows[-1]['epoch']}",
+                f"interrupted in epoch {self.epoch_}: the weights are those after epoch {len(rows)}",
                 stacklevel=3,
             )
         self.history_ = pd.DataFrame(rows).set_index("epoch")

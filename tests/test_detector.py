@@ -215,9 +215,10 @@ def test_labels_that_do_not_fit(cls, labels, words):
         cls().fit(points(30), labels)
 
 
-def test_labels_that_are_needed_but_missing():
-    with sentence(ValueError, "30 labels"):
-        Classes().fit(points(30))
+def test_labels_may_be_missing_and_the_method_decides_whether_it_can_do_without():
+    detector = Classes().fit(points(30))
+    assert detector.image_shape_ == (2,)
+    assert detector.batches and all(y is None for _, _, _, y in detector.batches)
 
 
 # ---------------------------------------------------------------------- held-out and validation images
