@@ -1,0 +1,96 @@
+"""What the README tells people to type is run here, in subprocesses, with small data of the same form."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from minigan import data, methods
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    line.split("  #")[0].strip() for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()
+]
+COMMANDS += re.findall(r"`((?:conda|python) [^`]+)`", README)  # those inside sentences
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    """Run a command, which must succeed; what it printed."""
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=280, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with what the README's commands expect: good parts, new parts, a place for results."""
+    textures = data.load("textures", category="brick", size=64)
+    good, bad = textures.images[textures.labels == 0], textures.images[textures.labels == 3]
+    for folder, images in (("good_parts", good[:40]), ("new_parts", [*good[-3:], *bad[:3]])):
+        (tmp_path / folder).mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / folder / f"{i:03}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_works(command: str, workplace: Path):
+    words = shlex.split(command)
+    if words[0] == "make":  # this test is part of one of them; what they would run is another matter
+        printed = run("make", "--dry-run", "--always-make", *words[1:], cwd=ROOT)
+        assert "requirements.lock" in printed
+        assert ("TORCH_INDEX" in command) == ("--index-url" in printed)
+    elif words[:2] == ["pip", "install"]:
+        wheel = ["wheel", *words[2:], "--no-deps", "--no-build-isolation", "--wheel-dir", str(workplace)]
+        copy = workplace / "source"  # setuptools leaves a build folder beside what it builds
+        shutil.copytree(ROOT / "minigan", copy / "minigan")
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy)
+        run(sys.executable, "-m", "pip", *wheel, cwd=copy)
+        (built,) = workplace.glob("*.whl")
+        files = zipfile.ZipFile(built).namelist()
+        assert {f"minigan/{path.name}" for path in (ROOT / "minigan").glob("*.py")} <= set(files)
+        assert not [name for name in files if name.startswith(("tests", "book", "data"))]
+    elif words[0] == "minigan":
+        words = [re.sub(r"^epochs=\d+", "epochs=1", word) for word in words]
+        if "--minutes" in words:  # no time at all, so that no run starts
+            words[words.index("--minutes") + 1] = "0"
+        printed = run(sys.executable, "-m", *words, cwd=workplace, MINIGAN_DATA=str(workplace / "data"))
+        if words[1] == "score":
+            assert (workplace / "scores.csv").read_text().count("\n") >= 6
+        else:
+            assert words[2] in printed  # the table's name, with what is recorded of it
+    elif words[0] == "conda":
+        assert (ROOT / words[words.index("--file") + 1]).is_file()
+    elif words[0] == "python":
+        picture = workplace / "picture.png"
+        run(sys.executable, *words[1:], "--epochs", "1", "--out", str(picture), cwd=ROOT)
+        assert Image.open(picture).width > 800
+    else:
+        pytest.fail(f"the README has a command that this test does not know: {command}")
+
+
+def test_the_lines_of_python_work(tmp_path: Path):
+    (snippet,) = [text for kind, text in BLOCKS if kind == "python"]
+    short, n = re.subn(r"epochs=\d+", "epochs=2", snippet)
+    assert n == 1
+    check = "\nassert set(labels) <= {-1, 1} and len(labels) == len(split.test)\nprint(len(labels))"
+    assert int(run(sys.executable, "-c", short + check, cwd=tmp_path)) > 0
+
+
+def test_the_table_of_methods_is_complete_and_its_links_lead_somewhere():
+    listed = re.findall(r"\[`(\w+)`\]\(minigan/\w+\.py\)", README)
+    assert listed == methods()
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
