@@ -11,6 +11,7 @@ in the HTML, is an error.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,31 @@ def execute(path: Path, cell_timeout: int) -> None:
         extra_arguments=["--log-level=40"],  # errors only: no word on how the kernel talks to us
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
+    tidy(notebook)
     nbformat.write(notebook, path)
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Make outputs the same in every run, and no larger than they must be; in place.
+
+    Pillow sends each picture twice, as PNG and as JPEG. Objects print their address. What a cell prints
+    arrives in as many pieces as the moment will have it.
+    """
+    for cell in notebook.cells:
+        outputs = []
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                data.pop("image/jpeg", None)
+            if "text/plain" in data:
+                data["text/plain"] = re.sub(r" at 0x[0-9a-fA-F]+", "", data["text/plain"])
+            last = outputs[-1] if outputs else {}
+            if output.output_type == "stream" and last.get("name") == output.name:
+                last["text"] += output.text
+            else:
+                outputs.append(output)
+        if cell.cell_type == "code":
+            cell["outputs"] = outputs
 
 
 def build(output: Path, root: Path = ROOT) -> Path:

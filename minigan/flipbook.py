@@ -179,7 +179,7 @@ $book</body>
 
 # The script may run again, and serves all copies: JupyterLab can show one output twice.
 _BOOK = Template("""<style>
-.flip-book { margin: 1rem 0; }
+.flip-book { margin: 1rem auto; }
 .flip-book img { display: block; max-width: 100%; height: auto; background: white;
   border-radius: 6px; }
 .flip-book figcaption { margin-top: 0.5rem; }

@@ -178,3 +178,21 @@ def test_only_chapters_without_outputs_run(tmp_path):
 )
 def test_plain_docstrings_become_rst(plain, rst):
     assert to_rst(plain) == rst
+
+
+def test_outputs_are_tidied():
+    def printed(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    data = {"image/png": "P", "image/jpeg": "J", "text/plain": "<PIL.Image at 0x7F00AB>"}
+    picture = nbformat.v4.new_output("display_data", data)
+    outputs = [printed("a\n"), printed("b\n"), printed("c\n", "stderr"), picture, printed("d\n")]
+    cells = [nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("1", outputs=outputs)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    build_book.tidy(notebook)
+    assert [output.get("text") or output.data for output in notebook.cells[1].outputs] == [
+        "a\nb\n",
+        "c\n",
+        {"image/png": "P", "text/plain": "<PIL.Image>"},
+        "d\n",
+    ]
