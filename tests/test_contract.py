@@ -299,9 +299,7 @@ def test_training_sees_exactly_the_range_of_the_output_activation(name, monkeypa
 # ---------------------------------------------------------------------- scores
 
 
-@each
-def test_a_score_depends_on_neither_batch_nor_order(name):
-    detector, x = fitted(name), others(name)
+def check_that_scores_stand_alone(detector: Detector, x: np.ndarray) -> None:
     together = detector.anomaly_score(x)
     assert together.dtype == np.float64 and together.shape == (len(x),)
     # Only sums in another order may differ: a leak through batch statistics is far larger.
@@ -310,6 +308,20 @@ def test_a_score_depends_on_neither_batch_nor_order(name):
     np.testing.assert_allclose(alone, together, **close)
     order = np.random.default_rng(0).permutation(len(x))
     np.testing.assert_allclose(detector.anomaly_score(x[order]), together[order], **close)
+
+
+@each
+def test_a_score_depends_on_neither_batch_nor_order(name):
+    check_that_scores_stand_alone(fitted(name), others(name))
+
+
+def test_a_small_leak_through_the_batch_is_noticed(monkeypatch):
+    detector, score = fit("ALGAN"), minigan.ALGAN.score
+    check_that_scores_stand_alone(detector, others("ALGAN"))
+    # One percent of what batch statistics would do to a score.
+    monkeypatch.setattr(minigan.ALGAN, "score", lambda self, x: (s := score(self, x)) - 0.01 * s.mean())
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check_that_scores_stand_alone(detector, others("ALGAN"))
 
 
 @each
