@@ -101,7 +101,7 @@ def loss_D(real: Tensor, fresh: Tensor, buffered: Tensor | None, xi: float) -> T
     """Eq. 3 for D, with the sign turned: raw outputs for real, fresh and buffered batches -> ().
 
     alpha does not appear: it is the share of normal latents among those that made the fakes (Eq. 2).
-    Without buffered fakes (first epoch) the fresh ones carry the whole weight.
+    Without buffered fakes (first epoch, or no buffer) the fresh ones carry the whole weight.
     """
     if buffered is None:
         return say_real(real) + say_fake(fresh)
@@ -245,13 +245,15 @@ class ALGAN(NeuralDetector):
         choices = ("batch", "running", "none")
         require(self.batch_norm in choices, f"batch_norm must be one of {choices}, got {self.batch_norm!r}")
         require(self.sigma > 0, f"sigma must be positive, got {self.sigma}")
-        for name in ("n_z", "n_dis", "z_dim", "width"):
+        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        require(good, f"betas must be two numbers from 0 to below 1, got {self.betas}")
+        for name in ("n_z", "n_dis", "z_dim", "width", "max_width"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         unknown = set(self.augment) - set(AUGMENTATIONS)
         require(not unknown, f"unknown augmentations {sorted(unknown)}; choose from {AUGMENTATIONS}")
         buffer = self.buffer_batches
         require(
-            buffer == "training set" or (isinstance(buffer, int) and buffer >= 0),
+            buffer == "training set" or (isinstance(buffer, int | np.integer) and buffer >= 0),
             f"buffer_batches must be a number of batches, 0 or 'training set', got {buffer!r}",
         )
 
@@ -284,6 +286,14 @@ class ALGANFeature(ALGAN):
             self.batch_size > 1 or self.batch_norm == "none",
             f"batch norm needs at least 2 vectors in a batch, got batch_size={self.batch_size}",
         )
+        require(
+            not self.augment and not self.extra_channels,
+            "augment and extra_channels change images, ALGANFeature learns from vectors; leave them out",
+        )
+        for name in ("rotations_fit", "rotations_score"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        crop = self.crop_from
+        require(crop is None or crop >= 224, f"crop_from must be None or at least 224 pixels, got {crop}")
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         d = 2048 if len(image_shape) == 3 else image_shape[0]  # wide_resnet101_2's last block

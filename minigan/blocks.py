@@ -82,15 +82,9 @@ class DCGANDiscriminator(nn.Sequential):
         layers: list[nn.Module] = []
         inside = channels
         for outside in dcgan_widths(size, width, max_width):
-            layers += [
-                nn.Conv2d(inside, outside, 4, 2, 1),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]  # halves h and w
+            layers += [nn.Conv2d(inside, outside, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]  # halves h and w
             inside = outside
-        layers += [
-            nn.Conv2d(inside, 1, 4),
-            nn.Flatten(0),
-        ]  # (n, inside, 4, 4) -> (n, 1, 1, 1) -> (n,)
+        layers += [nn.Conv2d(inside, 1, 4), nn.Flatten(0)]  # (n, inside, 4, 4) -> (n, 1, 1, 1) -> (n,)
         super().__init__(*layers)
         init_normal_(self)  # before spectral norm, whose first estimate starts from these weights
         add_spectral_norm_(self)
@@ -117,8 +111,8 @@ def add_spectral_norm_(network: nn.Module) -> None:
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    """Adam in its fused form: one kernel for all parameters, the same numbers."""
-    return torch.optim.Adam(parameters, lr=lr, betas=tuple(betas), fused=True)
+    """Adam in its fused form: the same rule, in one kernel for all parameters."""
+    return torch.optim.Adam(parameters, lr=lr, betas=tuple(map(float, betas)), fused=True)
 
 
 @contextmanager

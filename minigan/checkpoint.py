@@ -23,8 +23,11 @@ def write(path: str | Path, header: dict[str, Any], tensors: dict[str, Tensor]) 
 
     Raises:
         FileNotFoundError: the folder that it shall stand in does not exist.
+        IsADirectoryError: `path` is itself a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; pass the path of a file to save into")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to save into; make it first")
     # Paths and numpy's numbers, which people do pass as hyperparameters, become text and plain numbers.
@@ -64,7 +67,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     try:
         header = json.loads(text or "")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or made to break a reader: endless digits or brackets
         header = None
     if not isinstance(header, dict) or not isinstance(header.get("class"), str):
         raise ValueError(f"{str(path)!r} was not written by minigan: load takes what a detector's save wrote")

@@ -91,6 +91,11 @@ class Detector(OutlierMixin, BaseEstimator):
         if len(x) < 2:
             raise ValueError(f"cannot learn from {len(x)} image; pass at least 2, better 100 or more")
         y = None if labels is None else _check_labels(labels, len(x))
+        if y is not None and self.label_meaning == "anomalies":
+            require(
+                bool(((y == 0) | (y == 1)).all() and (y == 0).any()),
+                "labels must be 0 (normal) or 1 (anomalous), with normal images among them",
+            )
         self._forget()
         self._warn_about(x)
         self.image_shape_ = tuple(x.shape[1:])
@@ -106,7 +111,10 @@ class Detector(OutlierMixin, BaseEstimator):
         return self
 
     def calibrate(self, normal_images: Any) -> Self:
-        """Set the threshold so that the share `contamination` of these normal images lies above it."""
+        """Set the threshold so that the share `contamination` of these normal images lies above it.
+
+        `fit` does this with its held-out images; do it again after changing `contamination`.
+        """
         self.threshold_ = float(np.quantile(self.anomaly_score(normal_images), 1 - self.contamination))
         return self
 
@@ -186,7 +194,16 @@ class Detector(OutlierMixin, BaseEstimator):
             detector._restore(tensors)
             if header["threshold"] is not None:
                 detector.threshold_ = float(header["threshold"])
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                require(np.isfinite(detector.threshold_), "its threshold is not a finite number")
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            ArithmeticError,
+            MemoryError,
+        ) as error:
             raise ValueError(f"{str(path)!r} does not describe a working {cls.__name__}: {error}") from error
         return detector
 
@@ -210,6 +227,9 @@ class Detector(OutlierMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Refuse hyperparameters that cannot work, before anything is trained."""
+        for field in dataclasses.fields(self):
+            _check_type(field.name, getattr(self, field.name), field.type)
+        require(0 <= self.seed < 2**32, f"seed must be at least 0 and below 2**32, got {self.seed}")
         require(
             0 < self.contamination < 1,
             f"contamination must lie between 0 and 1, got {self.contamination}",
@@ -217,7 +237,7 @@ class Detector(OutlierMixin, BaseEstimator):
         require(0 <= self.holdout < 1, f"holdout must be at least 0 and below 1, got {self.holdout}")
         size = self.image_size
         require(
-            size is None or (isinstance(size, int | np.integer) and size >= 1),
+            size is None or (_is_whole(size) and size >= 1),
             f"image_size must be None or a whole number of pixels, got {size!r}",
         )
 
@@ -267,12 +287,12 @@ class Detector(OutlierMixin, BaseEstimator):
         return held, labels
 
     def _hold_out(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Keep `holdout` of the normal images aside, at random by the seed, and at least 2 for training."""
+        """Keep aside `holdout` of len(x), normal images alone, at random by the seed; 2 of these stay."""
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(int(self.seed)))
-        n_held = min(max(1, round(self.holdout * len(x))), len(x) - 2) if self.holdout > 0 else 0
         if y is not None and self.label_meaning == "anomalies":
             order = order[y[order] == 0]
-        held = order[:n_held]
+        n_held = min(max(1, round(self.holdout * len(x))), len(order) - 2) if self.holdout > 0 else 0
+        held = order[: max(0, n_held)]
         kept = torch.ones(len(x), dtype=torch.bool)
         kept[held] = False
         return x[kept], None if y is None else y[kept], x[held]
@@ -396,11 +416,11 @@ class NeuralDetector(Detector):
         The threshold stays as it is: call `calibrate` again.
         """
         weights = getattr(self, "_weights_", {})
-        if which not in weights:
-            raise ValueError(
-                f"there are no weights {which!r}; there are: {', '.join(weights) or 'none'} "
-                "('selected' needs validation images of both kinds in fit)"
-            )
+        require(
+            which in weights,
+            f"there are no weights {which!r}; there are: {', '.join(weights) or 'none'} ('selected' needs "
+            "validation images of both kinds in fit, and a checkpoint holds only the weights in use)",
+        )
         for name, network in self._networks().items():
             network.load_state_dict(weights[which][name])
         self._set_mode(training=False)
@@ -436,9 +456,10 @@ class NeuralDetector(Detector):
     def _check_losses(self, row: dict[str, float]) -> None:
         for name, value in row.items():
             if not np.isfinite(value):
+                look = f", or look at the losses before it with epochs={self.epoch_ - 1}"
                 raise FloatingPointError(
-                    f"{name} became {value} in epoch {self.epoch_}; try a smaller learning rate, "
-                    f"or look at the losses before it with epochs={self.epoch_ - 1}"
+                    f"{name} became {value} in epoch {self.epoch_}; try a smaller learning rate"
+                    + (look if self.epoch_ > 1 else "")
                 )
 
     def _state(self) -> dict[str, Tensor]:
@@ -446,12 +467,16 @@ class NeuralDetector(Detector):
         return {f"{name}.{key}": value for name, net in networks for key, value in net.state_dict().items()}
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
-        self._start(self.image_shape_)
+        # First on the "meta" device, which takes no memory: a header may ask for networks of any size.
+        self.device_ = torch.device("meta")
+        with self.device_, seeded(self.seed):
+            self.build(self.image_shape_)
         shapes = {name: tensor.shape for name, tensor in self._state().items()}
         require(
             {name: tensor.shape for name, tensor in tensors.items()} == shapes,
             "its tensors are not those of the networks that its parameters ask for",
         )
+        self._start(self.image_shape_)
         for name, network in self._networks().items():
             prefix = f"{name}."
             network.load_state_dict(
@@ -464,8 +489,9 @@ class NeuralDetector(Detector):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
 
 
-def pick_device(device: str) -> torch.device:
+def pick_device(device: str | torch.device) -> torch.device:
     """The torch device for "auto" (cuda when there is one, else the CPU) or for an explicit name."""
+    device = str(device)  # a torch.device is welcome too
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -483,6 +509,24 @@ def require(condition: bool, sentence: str) -> None:
     """Raise a ValueError with this sentence unless the condition holds."""
     if not condition:
         raise ValueError(sentence)
+
+
+def _is_whole(value: Any) -> bool:
+    """A whole number of Python or numpy. True and False are not meant as numbers."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_type(name: str, value: Any, annotation: Any) -> None:
+    """Refuse a hyperparameter of another type than its field's; unions are left to the method."""
+    kind = getattr(annotation, "__name__", str(annotation)).split("[")[0]  # "tuple[str, ...]" -> "tuple"
+    number = _is_whole(value) or (isinstance(value, float | np.floating) and np.isfinite(value))
+    fits, expected = {
+        "bool": (isinstance(value, bool | np.bool_), "True or False"),
+        "int": (_is_whole(value), "a whole number"),
+        "float": (number, "a finite number"),
+        "tuple": (isinstance(value, tuple | list), "a tuple, such as (a, b) or (a,)"),
+    }.get(kind, (True, ""))
+    require(fits, f"{name} must be {expected}, got {value!r}")
 
 
 def _check_labels(labels: Any, n: int) -> Tensor:

@@ -30,6 +30,7 @@ class Backbone:
 
     Raises:
         FileNotFoundError: the weights cannot be downloaded, or the given file does not exist.
+        ValueError: the given file holds something else.
     """
 
     def __init__(self, weights: str | Path = "imagenet", device: torch.device | str = "cpu"):
@@ -78,4 +79,9 @@ def load_weights(weights: str | Path) -> dict[str, Tensor]:
             ) from error
     if not Path(weights).is_file():
         raise FileNotFoundError(f"there is no file {str(weights)!r} with weights of wide_resnet101_2")
-    return torch.load(weights, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler stumbles over in a file that is something else
+        raise ValueError(
+            f"{str(weights)!r} is not a file of weights for wide_resnet101_2 as torch.save writes them"
+        ) from error

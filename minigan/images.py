@@ -50,12 +50,14 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
     if isinstance(images, np.ndarray):
         # torch has no negative strides and no byte-swapped numbers; this copies only where it must.
         native = images.dtype.newbyteorder("=")
-        if native.kind not in "buif":
+        if native.kind not in "buif" or native.itemsize > 8:  # torch has no long doubles either
             raise TypeError(f"expected numbers, got an array of {images.dtype}")
         array = np.require(images, native, requirements=["C", "W"])
         # An axis of length 1 may still run backwards: numpy calls that contiguous, torch does not.
         x = torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
     elif isinstance(images, Tensor):
+        if images.layout != torch.strided or images.is_complex():
+            raise TypeError(f"expected a plain tensor of real numbers, got {images.layout}, {images.dtype}")
         x = images.detach().cpu()
     else:
         raise TypeError(
