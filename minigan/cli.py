@@ -89,15 +89,22 @@ def score(options: argparse.Namespace) -> None:
     from minigan import images
 
     method = registry.get(options.method)
-    detector = method(**_settings(method, options.set))
+    detector = method(**{"image_size": options.image_size} | _settings(method, options.set))
     # All that can be wrong is looked at before training, which may take hours.
+    detector._check_parameters()
     if detector.holdout == 0:
         raise ValueError("--set holdout=0 leaves no images for the threshold; give a share such as 0.1")
     if options.out and not Path(options.out).parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(Path(options.out).parent)!r} to write scores into")
+    if options.out and Path(options.out).is_dir():
+        raise IsADirectoryError(f"{options.out!r} is a folder; give --out the path of a file")
     files = images.image_files(options.folder)
-    train = images.read_folder(options.train, size=options.image_size)  # (n, c, h, w)
-    test = images.read_folder(options.folder, size=options.image_size, channels=train.shape[1])
+    train = images.read_folder(options.train, size=detector.image_size)  # (n, c, h, w)
+    if len(train) < 3:
+        raise ValueError(
+            f"{len(train)} images to learn from are too few, one is kept for the threshold; give 100 or more"
+        )
+    test = images.read_folder(options.folder, size=detector.image_size, channels=train.shape[1])
 
     scores = detector.fit(train).anomaly_score(test)
     names = [path.relative_to(options.folder).as_posix() for path in files]

@@ -79,6 +79,8 @@ def test_score_with_a_network(folders, capsys):
         (["--set", "holdout=0"], "holdout=0 leaves no images for the threshold"),
         (["--train", "nowhere"], "there is no folder 'nowhere'"),
         (["--out", "nowhere/scores.csv"], "there is no folder 'nowhere' to write scores into"),
+        (["--image-size", "0"], "image_size must be None or a whole number of pixels, got 0"),
+        (["--set", "augment=hflip"], "augment must be a tuple, such as (a, b) or (a,), got 'hflip'"),
     ],
 )
 def test_score_answers_a_mistake_with_one_sentence(folders, capsys, arguments, sentence):
@@ -86,6 +88,29 @@ def test_score_answers_a_mistake_with_one_sentence(folders, capsys, arguments, s
     said = capsys.readouterr()
     assert sentence in said.err and said.err.startswith("minigan: ") and said.err.count("\n") == 1
     assert said.out == ""
+
+
+def test_what_would_be_lost_after_training_is_noticed_before(folders, capsys, monkeypatch):
+    monkeypatch.setattr(minigan.PCA, "fit", lambda *a, **k: pytest.fail("trained first"))
+    assert score(folders, "--method", "PCA", "--out", str(folders)) == 2
+    assert "is a folder; give --out the path of a file" in capsys.readouterr().err
+    for path in images.image_files(folders / "good")[2:]:
+        path.unlink()
+    assert score(folders, "--method", "PCA") == 2
+    assert "2 images to learn from are too few" in capsys.readouterr().err
+
+
+def test_the_image_size_is_the_detectors(folders, capsys):
+    assert score(folders, "--method", "PCA", "--set", "image_size=4") == 0
+    small = capsys.readouterr().out
+    assert (
+        main(
+            ["score", str(folders / "new"), "--train", str(folders / "good"), "--method", "PCA"]
+            + ["--image-size", "4"]
+        )
+        == 0
+    )
+    assert capsys.readouterr().out == small
 
 
 def test_a_damaged_image_is_noticed_before_training(folders, capsys, monkeypatch):
