@@ -33,7 +33,7 @@ What the paper leaves open, and how it is read here:
 * Selection: the paper keeps the epoch with the best AUROC on anomalous validation images. Here the last
   epoch counts; `use("selected")` switches to the paper's choice.
 
-Not in this file: the paper's per-category folders and tables (`minigan.experiments`).
+Not in this file: the tables of experiments (`minigan.experiments`).
 """
 
 from __future__ import annotations
@@ -231,7 +231,9 @@ class ALGAN(NeuralDetector):
     def sample(self, n: int, anomalous: bool = False, seed: int = 0) -> np.ndarray:
         """n fakes in [-1, 1] from normal or anomalous latents (Fig. 1): (n, c, h, w) float32.
 
-        With `extra_channels`, the last two of the c channels are the generated maximum and mean.
+        With `extra_channels`, the last two of the c channels are the generated maximum and mean. G is in
+        evaluation mode: batch norm uses its running statistics, so with `batch_norm="batch"` D was trained
+        on fakes that are scaled a little differently.
         """
         self._check_fitted()
         rng = torch.Generator(self.device_).manual_seed(seed)
