@@ -233,7 +233,7 @@ class ALGAN(NeuralDetector):
 
         With `extra_channels`, the last two of the c channels are the generated maximum and mean. G is in
         evaluation mode: batch norm uses its running statistics, so with `batch_norm="batch"` D was trained
-        on fakes that are scaled a little differently.
+        on fakes that are scaled differently, early in training by much.
         """
         self._check_fitted()
         rng = torch.Generator(self.device_).manual_seed(seed)
