@@ -62,6 +62,7 @@ def execute(path: Path, cell_timeout: int) -> None:
         notebook,
         timeout=cell_timeout,
         kernel_name="python3",
+        store_widget_state=False,  # the published pages have no widgets; see `tidy`
         record_timing=False,  # times would change with every run, and git would see each of them
         extra_arguments=["--log-level=40"],  # errors only: no word on how the kernel talks to us
         resources={"metadata": {"path": str(path.parent)}},
@@ -74,10 +75,13 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     """Make outputs the same in every run, and no larger than they must be; in place.
 
     Pillow sends each picture twice, as PNG and as JPEG. Objects print their address. What a cell prints
-    arrives in as many pieces as the moment will have it.
+    arrives in as many pieces as the moment will have it. Cells with the tag "remove-output" are for a live
+    kernel only.
     """
     for cell in notebook.cells:
         outputs = []
+        if "remove-output" in cell.metadata.get("tags", []):
+            cell["outputs"] = []
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "image/png" in data:

@@ -22,18 +22,18 @@ What the paper leaves open, and how it is read here:
   worth is drawn, a fresh part for each batch, and used for two epochs. Epoch 1 draws too.
 * Epoch 1 has no buffered loss (Algorithm 1, line 10); its fresh fakes then weigh 1, not xi.
 * alpha and 1 - alpha (Eq. 3) come from drawing each latent from the mixture (Eq. 2).
-* Batch norm rescales whatever passes through it, wide latents too, so its statistics matter. Normal and
-  anomalous latents share one pass (Algorithm 1, line 9) and one set of statistics: `batch_norm="batch"`.
-  The two other readings, "running" and "none", are switches; the book's toy chapter shows all three.
+* Whose statistics batch norm uses for D's fakes. Normal and anomalous latents share one pass (Algorithm 1,
+  line 9) and one set: `batch_norm="batch"`. It decides how far the anomalous fakes spread, so the two other
+  readings, "running" and "none", are switches; the book's toy chapter measures all three.
 * The generator's loss is -log D(G(z)), as in DCGAN. `saturating=True` is Eq. 3 taken literally.
 * Widths: DCGAN's doubling from 64 at the image, capped at 512; feature networks 512. Initial weights
-  N(0, 0.02^2), as in DCGAN (PyTorch's own in a generator without batch norm). Buffered items are drawn
-  without replacement within a batch.
+  N(0, 0.02^2), as in DCGAN (PyTorch's own without batch norm). No buffered item twice in one batch.
 * Features are standardised with the training set's mean and deviation; the rotations are equally spaced.
 * Selection: the paper keeps the epoch with the best AUROC on anomalous validation images. Here the last
   epoch counts; `use("selected")` switches to the paper's choice.
 
-Not in this file: the tables of experiments (`minigan.experiments`).
+Not in this file: the tables of experiments, and what section 4.2 does to each of MVTec-AD's categories
+(`minigan.experiments`).
 """
 
 from __future__ import annotations
@@ -50,16 +50,6 @@ from minigan import blocks
 from minigan.detector import NeuralDetector, require
 from minigan.images import AUGMENTATIONS, augment, to_float
 from minigan.losses import say_fake, say_real
-
-#: Section 4.2: how training images of each MVTec-AD category are varied (toothbrush is also made grey).
-MVTEC_AUGMENTATIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("carpet", "grid", "leather", "tile"), ("vflip", "hflip")),
-    **dict.fromkeys(("bottle", "hazelnut"), ("vflip", "hflip", "rotate")),
-    **dict.fromkeys(("wood", "toothbrush", "transistor", "zipper"), ("hflip",)),
-    **dict.fromkeys(("metal_nut", "screw"), ("rotate",)),
-    **dict.fromkeys(("cable", "capsule", "pill"), ()),
-}
-
 
 # ---------------------------------------------------------------------- networks of the feature variant
 
@@ -242,8 +232,8 @@ class ALGAN(NeuralDetector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        require(0 <= self.alpha <= 1, f"alpha must lie in [0, 1], got {self.alpha}")
-        require(0 <= self.xi <= 1, f"xi must lie in [0, 1], got {self.xi}")
+        for name in ("alpha", "xi"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}")
         choices = ("batch", "running", "none")
         require(self.batch_norm in choices, f"batch_norm must be one of {choices}, got {self.batch_norm!r}")
         require(self.sigma > 0, f"sigma must be positive, got {self.sigma}")
@@ -254,10 +244,8 @@ class ALGAN(NeuralDetector):
         unknown = set(self.augment) - set(AUGMENTATIONS)
         require(not unknown, f"unknown augmentations {sorted(unknown)}; choose from {AUGMENTATIONS}")
         buffer = self.buffer_batches
-        require(
-            buffer == "training set" or (isinstance(buffer, int | np.integer) and buffer >= 0),
-            f"buffer_batches must be a number of batches, 0 or 'training set', got {buffer!r}",
-        )
+        good = buffer == "training set" or (isinstance(buffer, int | np.integer) and buffer >= 0)
+        require(good, f"buffer_batches must be a number of batches, 0 or 'training set', got {buffer!r}")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

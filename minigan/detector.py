@@ -334,7 +334,11 @@ class NeuralDetector(Detector):
     # ------------------------------------------------------------------ what a method writes
 
     def build(self, image_shape: tuple[int, ...]) -> None:
-        """Make networks and optimisers for images of this shape, as attributes of self."""
+        """Make networks and optimisers for images of this shape, as attributes of self.
+
+        What `save` shall keep must be a parameter or a buffer of a network. `load` first builds on torch's
+        "meta" device, to compare shapes before memory is taken: no `.item()`, no file and no `rng_` here.
+        """
         raise NotImplementedError
 
     def start_epoch(self) -> None:

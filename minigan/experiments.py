@@ -105,6 +105,16 @@ SEEDS = range(3)
 DIGITS_EPOCHS = {"one_class": 200, "leave_one_out": 40}
 TEXTURE_EPOCHS = 60
 
+#: How ALGAN's paper (section 4.2) varies the training images of each MVTec-AD category: `ALGAN(augment=...)`.
+#: Its toothbrushes are also made grey.
+MVTEC_AUGMENTATIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("carpet", "grid", "leather", "tile"), ("vflip", "hflip")),
+    **dict.fromkeys(("bottle", "hazelnut"), ("vflip", "hflip", "rotate")),
+    **dict.fromkeys(("wood", "toothbrush", "transistor", "zipper"), ("hflip",)),
+    **dict.fromkeys(("metal_nut", "screw"), ("rotate",)),
+    **dict.fromkeys(("cable", "capsule", "pill"), ()),
+}
+
 #: ALGAN's two kinds of pseudo-anomalies, each switched on and off (the paper's Table 7).
 ABLATION: dict[str, dict[str, Any]] = {
     "neither": {"buffer_batches": 0, "alpha": 1.0},

@@ -237,7 +237,7 @@ def field(
     norm = TwoSlopeNorm(threshold, levels[0], levels[-1])
     ax.contourf(x, y, values, levels, cmap=FIELD_COLORS, norm=norm, extend="both")
     if values.min() < threshold < values.max():
-        ax.contour(x, y, values, [threshold], colors="black", linewidths=1.2)
+        ax.contour(x, y, values, [threshold], colors="black", linewidths=1.2, linestyles="solid")
     markers = {NORMAL: "o", FAKE: "^", ANOMALOUS: "X", GREY: "s"}
     for name, xy in (points or {}).items():
         style = {"color": color_of(name), "edgecolors": "white", "linewidths": 0.5}
@@ -250,7 +250,10 @@ def field(
 
 
 def history(frame: pd.DataFrame, columns: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Columns of a detector's `history_` (a row per epoch) as lines, named at their right end."""
+    """Columns of a detector's `history_` (a row per epoch) as lines, named at their right end.
+
+    The names are placed for the axes' limits as they are then: set other limits first.
+    """
     columns = list(frame.columns if columns is None else columns)
     if not set(columns) <= set(frame.columns):
         raise ValueError(f"expected columns among {list(frame.columns)}, got {columns}")

@@ -11,7 +11,8 @@ from torch import nn
 
 import minigan
 from minigan import ALGAN, ALGANFeature, features, metrics
-from minigan.algan import MVTEC_AUGMENTATIONS, FeatureDiscriminator, FeatureGenerator, loss_D, loss_G
+from minigan.algan import FeatureDiscriminator, FeatureGenerator, loss_D, loss_G
+from minigan.experiments import MVTEC_AUGMENTATIONS
 from minigan.images import AUGMENTATIONS
 
 B, STEPS = 4, 3  # images in a batch, batches in an epoch
