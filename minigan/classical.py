@@ -142,7 +142,7 @@ class PCA(ClassicalDetector):
     def learn(self, x: np.ndarray) -> decomposition.PCA:
         limit = min(x.shape)
         count = self.n_components if self.n_components < 1 else min(int(self.n_components), limit)
-        with np.errstate(invalid="ignore"):  # identical images: shares of no variance are 0 / 0
+        with np.errstate(invalid="ignore", divide="ignore"):  # identical images: no variance to share
             return decomposition.PCA(count, svd_solver="full").fit(x)
 
     def score(self, x: np.ndarray) -> np.ndarray:
