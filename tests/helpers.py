@@ -12,7 +12,7 @@ from minigan import data
 
 
 @contextmanager
-def sentence(kind: type[Exception], *words: str) -> Iterator[None]:
+def raises_sentence(kind: type[Exception], *words: str) -> Iterator[None]:
     """Expect this exception, with one short sentence that contains these words."""
     with pytest.raises(kind) as caught:
         yield

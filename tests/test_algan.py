@@ -6,7 +6,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from helpers import digits, points, ring, sentence, zeros
+from helpers import digits, points, raises_sentence, ring, zeros
 from torch import nn
 
 import minigan
@@ -403,19 +403,19 @@ def test_the_papers_augmentations_are_ones_that_exist():
     ],
 )
 def test_parameters_that_cannot_work(parameters, words):
-    with sentence(ValueError, *words):
+    with raises_sentence(ValueError, *words):
         ALGAN(**parameters).fit(zeros(20))
 
 
 def test_images_that_do_not_fit_the_networks():
-    with sentence(ValueError, "square", "16, 32, 64, 128, 256", "12 x 16", "image_size=64"):
+    with raises_sentence(ValueError, "square", "16, 32, 64, 128, 256", "12 x 16", "image_size=64"):
         ALGAN(epochs=1, progress=False).fit(zeros(20)[:, :, :12])
-    with sentence(ValueError, "square", "8 x 8"):
+    with raises_sentence(ValueError, "square", "8 x 8"):
         ALGAN(epochs=1, progress=False).fit(zeros(20)[:, ::2, ::2])
 
 
 def test_single_vectors_in_a_batch_cannot_be_normed():
-    with sentence(ValueError, "batch norm", "at least 2", "batch_size=1"):
+    with raises_sentence(ValueError, "batch norm", "at least 2", "batch_size=1"):
         ALGANFeature(batch_size=1).fit(points(20))
     settings = {"batch_size": 1, "epochs": 1, "width": 4, "progress": False}
     assert len(ALGANFeature(**settings, batch_norm="none").fit(points(20)).anomaly_score(points(3))) == 3
@@ -453,7 +453,7 @@ def test_an_interrupted_fit_keeps_weights_and_statistics_of_the_last_finished_ep
 
 
 def test_a_training_that_explodes_says_which_loss():
-    with sentence(FloatingPointError, "loss_", "became nan", "smaller learning rate"):
+    with raises_sentence(FloatingPointError, "loss_", "became nan", "smaller learning rate"):
         ALGAN(epochs=9, width=4, lr_G=1e38, progress=False).fit(zeros(40))
 
 
@@ -613,7 +613,7 @@ def test_where_the_weights_cannot_be_had_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     with pytest.raises(FileNotFoundError, match=r"wide_resnet101_2.*\.pth.*checkpoints.*\(n, d\) array"):
         feature_detector().fit(zeros(8))
-    with sentence(FileNotFoundError, "nowhere.pth"):
+    with raises_sentence(FileNotFoundError, "nowhere.pth"):
         feature_detector(weights="nowhere.pth").fit(zeros(8))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import sentence
+from helpers import raises_sentence
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -33,9 +33,9 @@ def test_sizes_that_the_stacks_take():
     for size in SIZES:
         assert check_size((3, size, size)) == (3, size)
     for shape, word in (((1, 32, 16), "16 x 32"), ((1, 48, 48), "48 x 48"), ((1, 8, 8), "8 x 8")):
-        with sentence(ValueError, "16, 32, 64, 128, 256", word, "image_size=64"):
+        with raises_sentence(ValueError, "16, 32, 64, 128, 256", word, "image_size=64"):
             check_size(shape)
-    with sentence(ValueError, "needs images", "length 7"):
+    with raises_sentence(ValueError, "needs images", "length 7"):
         check_size((7,))
 
 

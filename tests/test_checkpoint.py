@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import points, sentence
+from helpers import points, raises_sentence
 from safetensors.torch import save_file
 
 import minigan
@@ -99,7 +99,7 @@ def test_a_checkpoint_replaces_an_older_one(tmp_path):
 
 
 def test_a_missing_folder_is_named_before_writing(tmp_path):
-    with sentence(FileNotFoundError, "no folder", "nowhere", "make it first"):
+    with raises_sentence(FileNotFoundError, "no folder", "nowhere", "make it first"):
         checkpoint.write(tmp_path / "nowhere" / "a", {"class": "X"}, {})
 
 
@@ -108,9 +108,9 @@ def test_a_missing_folder_is_named_before_writing(tmp_path):
 
 def test_a_missing_checkpoint(tmp_path):
     for load in (minigan.load, ALGAN.load, checkpoint.read):
-        with sentence(FileNotFoundError, "no checkpoint", "nowhere"):
+        with raises_sentence(FileNotFoundError, "no checkpoint", "nowhere"):
             load(tmp_path / "nowhere")
-    with sentence(FileNotFoundError, "no checkpoint"):
+    with raises_sentence(FileNotFoundError, "no checkpoint"):
         minigan.load(tmp_path)
 
 
@@ -119,13 +119,13 @@ def test_a_missing_checkpoint(tmp_path):
 def test_a_truncated_checkpoint(files, tmp_path, name, share):
     whole = files[name].read_bytes()
     (tmp_path / "a").write_bytes(whole[: int(share * len(whole))])
-    with sentence(ValueError, "not a complete safetensors file", "truncated", "copy it again"):
+    with raises_sentence(ValueError, "not a complete safetensors file", "truncated", "copy it again"):
         minigan.load(tmp_path / "a")
 
 
 def test_a_file_of_another_kind(tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "a")
-    with sentence(ValueError, "not a complete safetensors file"):
+    with raises_sentence(ValueError, "not a complete safetensors file"):
         minigan.load(tmp_path / "a")
 
 
@@ -142,14 +142,14 @@ def test_a_file_of_another_kind(tmp_path):
 )
 def test_a_safetensors_file_of_somebody_else(tmp_path, metadata):
     save_file({"a": torch.ones(2)}, tmp_path / "a", metadata)
-    with sentence(ValueError, "not written by minigan"):
+    with raises_sentence(ValueError, "not written by minigan"):
         minigan.load(tmp_path / "a")
 
 
 @pytest.mark.parametrize("version", [0, 2, 99, "1", None])
 def test_an_unknown_version(files, tmp_path, version):
     path = changed(files, "PCA", tmp_path / "a", format=version)
-    with sentence(ValueError, f"version {version!r}", "reads version 1", "install"):
+    with raises_sentence(ValueError, f"version {version!r}", "reads version 1", "install"):
         minigan.load(path)
 
 
@@ -157,9 +157,9 @@ def test_an_unknown_version(files, tmp_path, version):
 
 
 def test_the_wrong_class(files, tmp_path):
-    with sentence(ValueError, "saved by PCA", "not by ALGAN", "minigan.load"):
+    with raises_sentence(ValueError, "saved by PCA", "not by ALGAN", "minigan.load"):
         ALGAN.load(files["PCA"])
-    with sentence(ValueError, "'BrandNewGAN'", "ALGAN"):
+    with raises_sentence(ValueError, "'BrandNewGAN'", "ALGAN"):
         minigan.load(changed(files, "PCA", tmp_path / "a", **{"class": "BrandNewGAN"}))
 
 
@@ -185,7 +185,7 @@ def test_the_wrong_class(files, tmp_path):
 )
 def test_a_header_that_was_tampered_with(files, tmp_path, name, header, words):
     path = changed(files, name, tmp_path / "a", **header)
-    with sentence(ValueError, f"does not describe a working {name}", *words):
+    with raises_sentence(ValueError, f"does not describe a working {name}", *words):
         minigan.load(path)
 
 
@@ -203,18 +203,18 @@ def test_tensors_that_do_not_fit_the_networks(files, tmp_path, case):
     else:
         header["parameters"]["width"] = 16
     checkpoint.write(tmp_path / "a", header, tensors)
-    with sentence(ValueError, "does not describe a working ALGANFeature", "tensors", "networks"):
+    with raises_sentence(ValueError, "does not describe a working ALGANFeature", "tensors", "networks"):
         minigan.load(tmp_path / "a")
 
 
 def test_data_that_does_not_fit_the_shape(files, tmp_path):
-    with sentence(ValueError, "does not describe a working PCA", "(2,)", "(5,)"):
+    with raises_sentence(ValueError, "does not describe a working PCA", "(2,)", "(5,)"):
         minigan.load(changed(files, "PCA", tmp_path / "a", tensors={"data": torch.zeros(4, 5)}))
 
 
 def test_loading_executes_nothing(files, tmp_path):
     """A class name from the file is looked up in minigan's own table, never imported."""
-    with sentence(ValueError, "unknown method 'os.system'"):
+    with raises_sentence(ValueError, "unknown method 'os.system'"):
         minigan.load(changed(files, "PCA", tmp_path / "a", **{"class": "os.system"}))
 
 
@@ -227,11 +227,11 @@ def test_the_header_can_be_read_without_minigan(files):
 
 def test_the_device_is_chosen_when_loading(files):
     assert minigan.load(files["ALGANFeature"], device="cpu").device_ == torch.device("cpu")
-    with sentence(ValueError, "'abacus'", "'cpu'"):
+    with raises_sentence(ValueError, "'abacus'", "'cpu'"):
         minigan.load(files["ALGANFeature"], device="abacus")
     minigan.load(files["PCA"], device="abacus")  # has no networks, so no device
 
 
 def test_loaded_weights_cannot_be_switched(files):
-    with sentence(ValueError, "no weights 'selected'", "none"):
+    with raises_sentence(ValueError, "no weights 'selected'", "none"):
         minigan.load(files["ALGANFeature"]).use("selected")

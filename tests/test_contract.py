@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import digits, points, ring, sentence, zeros
+from helpers import digits, points, raises_sentence, ring, zeros
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -430,21 +430,21 @@ def test_identical_training_items_give_finite_scores(name):
 @each
 def test_sets_that_cannot_be_learned_from(name):
     x = normal(name)
-    with sentence(ValueError, "1 image", "at least 2"):
+    with raises_sentence(ValueError, "1 image", "at least 2"):
         fit(name, x[:1])
-    with sentence(ValueError, "at least one", "empty"):
+    with raises_sentence(ValueError, "at least one", "empty"):
         fit(name, x[:0])
     nan = x.astype(np.float32) / 255
     nan[3].flat[1] = np.nan
-    with sentence(ValueError, "NaN", "remove or repair"):
+    with raises_sentence(ValueError, "NaN", "remove or repair"):
         fit(name, nan)
-    with sentence(ValueError, "empty"):
+    with raises_sentence(ValueError, "empty"):
         fitted(name).anomaly_score(x[:0])
-    with sentence(ValueError, "NaN"):
+    with raises_sentence(ValueError, "NaN"):
         fitted(name).anomaly_score(nan)
-    with sentence(ValueError, f"{len(x)} labels", "(3,)"):
+    with raises_sentence(ValueError, f"{len(x)} labels", "(3,)"):
         make(name).fit(x, [0, 1, 0])
-    with sentence(ValueError, f"{len(x)} labels", "(3,)"):
+    with raises_sentence(ValueError, f"{len(x)} labels", "(3,)"):
         make(name).fit(x, labels_of(name, len(x)), validation=(x, [0, 1, 0]))
 
 
@@ -452,26 +452,26 @@ def test_sets_that_cannot_be_learned_from(name):
 def test_two_items_are_enough(name):
     detector = fit(name, normal(name)[:2])
     assert np.isfinite(detector.anomaly_score(others(name))).all()
-    with sentence(NotFittedError, "no threshold", "calibrate"):
+    with raises_sentence(NotFittedError, "no threshold", "calibrate"):
         detector.predict(others(name))
 
 
 @each_on_images
 def test_images_of_another_shape_or_range_are_refused(name):
     detector, x = fitted(name), zeros()
-    with sentence(ValueError, "(1, 16, 16)", "(3, 16, 16)"):
+    with raises_sentence(ValueError, "(1, 16, 16)", "(3, 16, 16)"):
         detector.anomaly_score(zeros(5, channels=3))
-    with sentence(ValueError, "(1, 16, 16)", "(1, 16, 12)"):
+    with raises_sentence(ValueError, "(1, 16, 16)", "(1, 16, 12)"):
         detector.anomaly_score(x[:, :, :12])
-    with sentence(ValueError, "[-1, 1]", "255"):
+    with raises_sentence(ValueError, "[-1, 1]", "255"):
         fit(name, x.astype(np.float64))
-    with sentence(ValueError, "(40, 16, 16, 2)", "c = 1 or 3"):
+    with raises_sentence(ValueError, "(40, 16, 16, 2)", "c = 1 or 3"):
         fit(name, np.stack([x, x], axis=-1))
 
 
 @each_on_vectors
 def test_vectors_of_another_length_are_refused(name):
-    with sentence(ValueError, "(2,)", "(3,)"):
+    with raises_sentence(ValueError, "(2,)", "(3,)"):
         fit(name, points(20)).anomaly_score(points(5, d=3))
 
 
@@ -486,9 +486,9 @@ def test_nothing_works_before_fit(name):
         else [detector.calibrate]
     )
     for use in uses:
-        with sentence(NotFittedError, name, "not fitted", "fit(images)"):
+        with raises_sentence(NotFittedError, name, "not fitted", "fit(images)"):
             use(x)
-    with sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "not fitted"):
         detector.save("never.safetensors")
 
 
@@ -497,7 +497,7 @@ def test_nothing_works_before_fit(name):
     "bad", [{"contamination": 0}, {"contamination": 1.5}, {"holdout": 1}, {"holdout": -0.1}]
 )
 def test_impossible_parameters_are_refused_before_training(name, bad):
-    with sentence(ValueError, *bad, str(*bad.values())):
+    with raises_sentence(ValueError, *bad, str(*bad.values())):
         fit(name, **bad)
 
 
@@ -644,7 +644,7 @@ def test_parameters_and_clones(name):
     assert parameters["contamination"] == 0.2 and parameters["seed"] == 7
     copied = clone(detector)
     assert copied is not detector and copied.get_params() == parameters
-    with sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "not fitted"):
         copied.anomaly_score(normal(name))
     copied.fit(normal(name), labels_of(name, 40))
     np.testing.assert_array_equal(copied.anomaly_score(others(name)), detector.anomaly_score(others(name)))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import points, sentence, zeros
+from helpers import points, raises_sentence, zeros
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
@@ -211,7 +211,7 @@ def test_labelled_anomalies_are_never_held_out():
 )
 @pytest.mark.parametrize("cls", [Distance, Classes])
 def test_labels_that_do_not_fit(cls, labels, words):
-    with sentence(ValueError, *words):
+    with raises_sentence(ValueError, *words):
         cls().fit(points(30), labels)
 
 
@@ -245,13 +245,15 @@ def test_at_least_one_is_held_out_and_two_are_kept(n, holdout, kept):
 def test_without_held_out_images_there_is_no_threshold_until_calibrated(tmp_path):
     detector = Distance(holdout=0).fit(points(30))
     for use in (detector.predict, detector.decision_function):
-        with sentence(NotFittedError, "no threshold", "no image was held out", "calibrate(normal_images)"):
+        with raises_sentence(
+            NotFittedError, "no threshold", "no image was held out", "calibrate(normal_images)"
+        ):
             use(points(5))
-    with sentence(NotFittedError, "no threshold"):
+    with raises_sentence(NotFittedError, "no threshold"):
         _ = detector.offset_
     assert not hasattr(detector, "threshold_")
     assert detector.calibrate(points(200, seed=4)).predict(points(5)).shape == (5,)
-    with sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "not fitted"):
         _ = Distance().offset_
 
 
@@ -308,7 +310,7 @@ def test_selected_weights_are_those_of_the_best_epoch():
     assert not np.array_equal(detector.anomaly_score(far()[0]), last)
     detector.use("last")
     np.testing.assert_array_equal(detector.anomaly_score(far()[0]), last)
-    with sentence(ValueError, "no weights 'best'", "last, selected"):
+    with raises_sentence(ValueError, "no weights 'best'", "last, selected"):
         detector.use("best")
 
 
@@ -323,15 +325,15 @@ def test_kept_weights_are_copies():
 
 def test_nothing_is_selected_without_anomalous_validation_images():
     detector = Distance().fit(points(30), validation=(points(10), np.zeros(10, int)))
-    with sentence(ValueError, "no weights 'selected'", "there are: last", "both kinds"):
+    with raises_sentence(ValueError, "no weights 'selected'", "there are: last", "both kinds"):
         detector.use("selected")
-    with sentence(ValueError, "no weights 'last'", "none"):
+    with raises_sentence(ValueError, "no weights 'last'", "none"):
         Distance().use("last")
 
 
 def test_validation_with_anomalies_alone_sets_no_threshold():
     detector = Distance().fit(points(30), validation=(points(10) + 30, np.ones(10, int)))
-    with sentence(NotFittedError, "no threshold"):
+    with raises_sentence(NotFittedError, "no threshold"):
         detector.predict(points(5))
 
 
@@ -347,7 +349,7 @@ def test_validation_with_anomalies_alone_sets_no_threshold():
     ],
 )
 def test_validation_sets_that_do_not_fit(validation, kind, words):
-    with sentence(kind, *words):
+    with raises_sentence(kind, *words):
         Distance().fit(points(30), validation=validation)
 
 
@@ -380,7 +382,7 @@ def test_an_interruption_before_anything_was_learned_is_passed_on():
     detector = interrupt_in(epoch=1)()
     with pytest.raises(KeyboardInterrupt):
         detector.fit(points(50))
-    with sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "not fitted"):
         detector.anomaly_score(points(5))
 
 
@@ -391,9 +393,11 @@ def test_a_loss_that_is_no_number_stops_the_training_and_is_named():
             return losses | {"loss_D": losses["loss"] * (torch.nan if self.epoch_ == 2 else 1)}
 
     detector = Exploding()
-    with sentence(FloatingPointError, "loss_D became nan in epoch 2", "smaller learning rate", "epochs=1"):
+    with raises_sentence(
+        FloatingPointError, "loss_D became nan in epoch 2", "smaller learning rate", "epochs=1"
+    ):
         detector.fit(points(50))
-    with sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "not fitted"):
         detector.anomaly_score(points(5))
 
 
@@ -401,7 +405,7 @@ def test_scores_that_are_no_numbers_are_refused():
     detector = Distance().fit(points(30))
     with torch.no_grad():
         detector.net.weight.fill_(torch.nan)
-    with sentence(FloatingPointError, "5 of 5 scores", "history_"):
+    with raises_sentence(FloatingPointError, "5 of 5 scores", "history_"):
         detector.anomaly_score(points(5))
 
 
@@ -413,7 +417,7 @@ def test_a_second_fit_forgets_the_first():
     assert detector.image_shape_ == (3,)
     assert not {"leftover", "_leftover_", "selected_epoch_"} & set(vars(detector))
     assert "auroc" not in detector.history_
-    with sentence(ValueError, "no weights 'selected'"):
+    with raises_sentence(ValueError, "no weights 'selected'"):
         detector.use("selected")
 
 
@@ -466,16 +470,16 @@ def test_identical_training_images_are_pointed_out():
     ],
 )
 def test_parameters_that_cannot_work(parameters, words):
-    with sentence(ValueError, *words):
+    with raises_sentence(ValueError, *words):
         Distance(**parameters).fit(points(30))
 
 
 def test_methods_say_what_they_take():
-    with sentence(ValueError, "OnlyVectors takes vectors", "images of shape (20, 1, 16, 16)"):
+    with raises_sentence(ValueError, "OnlyVectors takes vectors", "images of shape (20, 1, 16, 16)"):
         OnlyVectors().fit(zeros(20))
     images_only = dataclasses.make_dataclass("ImagesOnly", [], bases=(Distance,), eq=False, repr=False)
     images_only.takes = ("images",)
-    with sentence(ValueError, "ImagesOnly takes images", "vectors of shape (20, 2)", "image[None]"):
+    with raises_sentence(ValueError, "ImagesOnly takes images", "vectors of shape (20, 2)", "image[None]"):
         images_only().fit(points(20))
 
 
@@ -485,7 +489,7 @@ def test_automatic_device(monkeypatch):
         monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: None)  # no real device is asked
         assert pick_device("auto").type == expected
         assert pick_device("cpu").type == "cpu"
-    with sentence(ValueError, "'cuda:1'", "no CUDA device", "device='cpu'"):
+    with raises_sentence(ValueError, "'cuda:1'", "no CUDA device", "device='cpu'"):
         pick_device("cuda:1")
 
 

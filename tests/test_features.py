@@ -6,7 +6,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from helpers import sentence
+from helpers import raises_sentence
 from torch import nn
 from torchvision.models import wide_resnet101_2
 
@@ -101,7 +101,7 @@ def test_missing_weights_say_which_file_to_put_where(monkeypatch):
 
 
 def test_weights_from_a_file(tmp_path):
-    with sentence(FileNotFoundError, "no file", "nowhere.pth", "wide_resnet101_2"):
+    with raises_sentence(FileNotFoundError, "no file", "nowhere.pth", "wide_resnet101_2"):
         features.load_weights(tmp_path / "nowhere.pth")
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
     for path in (tmp_path / "w.pth", str(tmp_path / "w.pth")):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import sentence, zeros
+from helpers import raises_sentence, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -90,7 +90,7 @@ def test_floats_keep_their_values_in_every_precision(dtype, data):
 def test_one_value_out_of_range_is_enough_to_be_refused(x, sign, factor):
     x = x.copy()
     x.flat[x.size // 2] = sign * factor
-    with sentence(ValueError, "[-1, 1]", "x / 127.5 - 1"):
+    with raises_sentence(ValueError, "[-1, 1]", "x / 127.5 - 1"):
         as_tensor(x)
 
 
@@ -130,7 +130,7 @@ def test_with_one_or_three_rows_the_channels_first_reading_wins():
 )
 @pytest.mark.parametrize("kind", [np.zeros, torch.zeros])
 def test_shapes_that_are_no_images(shape, words, kind):
-    with sentence(ValueError, *words):
+    with raises_sentence(ValueError, *words):
         as_tensor(kind(shape))
 
 
@@ -138,24 +138,24 @@ def test_shapes_that_are_no_images(shape, words, kind):
 @pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8)])
 def test_integers_other_than_bytes_are_refused(dtype, shape):
     words = ["uint8", "scale them to 0..255"] if len(shape) == 3 else ["floating point", "image[None]"]
-    with sentence(ValueError, dtype, *words):
+    with raises_sentence(ValueError, dtype, *words):
         as_tensor(np.ones(shape, dtype))
 
 
 def test_a_single_image_without_its_first_axis_is_told_so():
-    with sentence(ValueError, "image[None]"):
+    with raises_sentence(ValueError, "image[None]"):
         as_tensor(zeros(1)[0])
 
 
 @pytest.mark.parametrize("dtype", ["U3", "O", "complex64", "datetime64[s]"])
 def test_arrays_that_hold_no_numbers(dtype):
-    with sentence(TypeError, "expected numbers", "array of"):
+    with raises_sentence(TypeError, "expected numbers", "array of"):
         as_tensor(np.zeros((4, 8, 8)).astype(dtype))
 
 
 @pytest.mark.parametrize("thing", [None, [], [[1, 2]], 3, {"images": 1}])
 def test_things_that_are_no_images(thing):
-    with sentence(TypeError, "numpy array", "folder", type(thing).__name__):
+    with raises_sentence(TypeError, "numpy array", "folder", type(thing).__name__):
         as_tensor(thing)
 
 
@@ -164,7 +164,7 @@ def test_things_that_are_no_images(thing):
 def test_numbers_that_are_not_finite(value, shape):
     x = np.zeros(shape)
     x.flat[5] = value
-    with sentence(ValueError, "NaN or infinite", "remove or repair"):
+    with raises_sentence(ValueError, "NaN or infinite", "remove or repair"):
         as_tensor(x)
 
 
@@ -287,7 +287,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name):
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_thirty_two_bits_have_no_known_range(tmp_path, dtype):
     Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "a.tif")
-    with sentence(ValueError, "a.tif", "32-bit", "8 or 16 bits"):
+    with raises_sentence(ValueError, "a.tif", "32-bit", "8 or 16 bits"):
         read_folder(tmp_path)
 
 
@@ -302,7 +302,7 @@ def test_photographs_are_turned_upright_as_their_exif_says(tmp_path):
 def test_different_sizes_need_a_size_to_agree_on(tmp_path):
     save(tmp_path, "a.png", zeros(1)[0])
     save(tmp_path, "b.png", np.full((10, 20, 3), 80, np.uint8))
-    with sentence(ValueError, "a.png is 16 x 16", "b.png is 20 x 10", "image_size=64"):
+    with raises_sentence(ValueError, "a.png is 16 x 16", "b.png is 20 x 10", "image_size=64"):
         read_folder(tmp_path)
     result = read_folder(tmp_path, size=32)
     assert result.shape == (2, 3, 32, 32)
@@ -311,12 +311,12 @@ def test_different_sizes_need_a_size_to_agree_on(tmp_path):
 
 
 def test_missing_and_empty_folders(tmp_path):
-    with sentence(FileNotFoundError, "no folder", "nowhere", "pass the path"):
+    with raises_sentence(FileNotFoundError, "no folder", "nowhere", "pass the path"):
         as_tensor(tmp_path / "nowhere")
-    with sentence(FileNotFoundError, "no image file", ".png"):
+    with raises_sentence(FileNotFoundError, "no image file", ".png"):
         as_tensor(tmp_path)
     save(tmp_path, "a.png", zeros(1)[0])
-    with sentence(FileNotFoundError, "no folder", "a.png"):
+    with raises_sentence(FileNotFoundError, "no folder", "a.png"):
         as_tensor(tmp_path / "a.png")
 
 
@@ -330,14 +330,14 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     broken[len(whole) // 2] ^= 255
     contents = {"empty": b"", "text": b"hello", "half": whole[: len(whole) // 2], "pixels": bytes(broken)}
     (tmp_path / "b.png").write_bytes(contents[damage])
-    with sentence(ValueError, "cannot read the image", "b.png", "replace or remove"):
+    with raises_sentence(ValueError, "cannot read the image", "b.png", "replace or remove"):
         read_folder(tmp_path)
 
 
 def test_an_image_far_too_large_is_refused(tmp_path, monkeypatch):
     save(tmp_path, "a.png", zeros(1)[0])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with sentence(ValueError, "a.png", "replace or remove"):
+    with raises_sentence(ValueError, "a.png", "replace or remove"):
         read_folder(tmp_path)
 
 
@@ -390,5 +390,5 @@ def test_each_image_is_varied_on_its_own():
 
 
 def test_unknown_augmentations_are_named():
-    with sentence(ValueError, "'blur'", *AUGMENTATIONS):
+    with raises_sentence(ValueError, "'blur'", *AUGMENTATIONS):
         augment(torch.zeros(1, 1, 4, 4), ("blur",), torch.Generator())

@@ -268,7 +268,8 @@ def test_field_draws_points_in_the_colors_of_their_names():
 
 
 def test_field_may_be_flat():
-    plots.field(lambda plane: np.full(len(plane), 0.5), resolution=5)
+    ax = plots.field(lambda plane: np.full(len(plane), 0.5), resolution=5)
+    assert ax.get_xlim() == (-4, 4)
 
 
 def test_field_refuses_scores_that_do_not_fit():

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import sentence
+from helpers import raises_sentence
 
 import minigan
 from minigan import registry
@@ -21,7 +21,7 @@ def test_every_name_is_a_detector_of_that_name():
 
 
 def test_an_unknown_name_is_told_which_there_are():
-    with sentence(ValueError, "'WGAN'", *minigan.methods()):
+    with raises_sentence(ValueError, "'WGAN'", *minigan.methods()):
         registry.get("WGAN")
 
 
