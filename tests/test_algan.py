@@ -582,28 +582,28 @@ def test_feature_detectors_of_images_keep_the_contract(stand_in, tmp_path):
     assert detector.sample(3).shape == (3, 2048)
 
 
-def test_large_sets_of_images_pass_the_backbone_in_parts(stand_in, monkeypatch):
-    sizes = []
-    call = features.Backbone.__call__
-    monkeypatch.setattr(
-        features.Backbone,
-        "__call__",
-        lambda self, x, *args, **kwargs: sizes.append(len(x)) or call(self, x, *args, **kwargs),
-    )
+@pytest.fixture
+def backbone_calls(stand_in, monkeypatch) -> list[tuple[int, dict]]:
+    """Number of images and keyword arguments of every call of the backbone."""
+    calls = []
+    original = features.Backbone.__call__
+
+    def noted(self, x, *args, **kwargs):
+        calls.append((len(x), kwargs))
+        return original(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(features.Backbone, "__call__", noted)
+    return calls
+
+
+def test_large_sets_of_images_pass_the_backbone_in_parts(backbone_calls):
     feature_detector(holdout=0).fit(zeros(40))
-    assert sizes == [16, 16, 8]
+    assert [n for n, _ in backbone_calls] == [16, 16, 8]
 
 
-def test_objects_are_cropped(stand_in, monkeypatch):
-    arguments = []
-    call = features.Backbone.__call__
-    monkeypatch.setattr(
-        features.Backbone,
-        "__call__",
-        lambda self, x, *args, **kwargs: arguments.append(kwargs) or call(self, x, *args, **kwargs),
-    )
+def test_objects_are_cropped(backbone_calls):
     feature_detector(crop_from=256).fit(zeros(8)).anomaly_score(zeros(2))
-    assert all(kwargs == {"crop_from": 256} for kwargs in arguments)
+    assert backbone_calls and all(kwargs == {"crop_from": 256} for _, kwargs in backbone_calls)
 
 
 def test_where_the_weights_cannot_be_had_the_way_out_is_named(monkeypatch):

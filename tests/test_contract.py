@@ -517,7 +517,7 @@ def test_all_forms_of_grey_images_give_the_same_scores(name, tmp_path):
         "folder": tmp_path,
         "str": str(tmp_path),
     }
-    same_results(name, forms, others(name))
+    check_same_results(name, forms, others(name))
 
 
 @each_on_images
@@ -530,7 +530,7 @@ def test_all_forms_of_colour_images_give_the_same_scores(name, tmp_path):
         "torch": torch.from_numpy(x).permute(0, 3, 1, 2),
         "folder": tmp_path,
     }
-    same_results(name, forms, zeros(50, channels=3)[40:])
+    check_same_results(name, forms, zeros(50, channels=3)[40:])
 
 
 @each_on_images
@@ -556,7 +556,7 @@ def test_all_forms_of_vectors_give_the_same_scores(name):
         "big-endian": x.astype(">f4"),
         "reversed": x[::-1].copy()[::-1],
     }
-    same_results(name, forms, ring(10, 4, 6))
+    check_same_results(name, forms, ring(10, 4, 6))
 
 
 def write_folder(folder: Path, x: np.ndarray) -> None:
@@ -564,7 +564,7 @@ def write_folder(folder: Path, x: np.ndarray) -> None:
         Image.fromarray(image).save(folder / f"{i:03}.png")
 
 
-def same_results(name: str, forms: dict, queries: np.ndarray) -> None:
+def check_same_results(name: str, forms: dict, queries: np.ndarray) -> None:
     """Training on each form, and scoring each form, gives the same numbers to the last bit."""
     detectors = {form: fit_any(name, x) for form, x in forms.items()}
     first = next(iter(forms))
