@@ -1,4 +1,4 @@
-"""The pretrained backbone without its 500 MB: a small stand-in, and the real network without numbers."""
+"""The pretrained backbones without their megabytes: stand-ins, and the real networks without numbers."""
 
 import io
 from pathlib import Path
@@ -6,9 +6,10 @@ from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision.transforms.v2.functional as TF
 from helpers import raises_sentence
 from torch import nn
-from torchvision.models import wide_resnet101_2
+from torchvision.models import efficientnet_b4, wide_resnet101_2
 
 from minigan import features
 
@@ -16,15 +17,21 @@ from minigan import features
 class StandIn(nn.Module):
     """Like the real one: `fc` at its end, batch norm inside. Its three features are the channels' means."""
 
+    classifier_name = "fc"
+
     def __init__(self):
         super().__init__()
         self.norm = nn.BatchNorm2d(3)
-        self.fc = nn.Linear(3, 1000)
+        setattr(self, self.classifier_name, nn.Linear(3, 1000))
         self.seen = []
 
     def forward(self, x):
         self.seen.append(x.clone())
-        return self.fc(self.norm(x).mean((2, 3)))
+        return getattr(self, self.classifier_name)(self.norm(x).mean((2, 3)))
+
+
+class StandInB4(StandIn):
+    classifier_name = "classifier"
 
 
 @pytest.fixture
@@ -34,11 +41,45 @@ def backbone(monkeypatch) -> features.Backbone:
     return features.Backbone()
 
 
-def test_the_real_network_has_2048_features():
+@pytest.fixture
+def backbone_b4(monkeypatch) -> features.Backbone:
+    monkeypatch.setattr(features, "efficientnet_b4", StandInB4)
+    monkeypatch.setattr(features, "load_weights", lambda weights, architecture: StandInB4().state_dict())
+    return features.Backbone(architecture="efficientnet_b4")
+
+
+def test_the_real_networks_have_2048_and_1792_features():
     with torch.device("meta"):  # shapes without numbers: nothing is computed
-        network = wide_resnet101_2()
-        network.fc = nn.Identity()
+        network, other = wide_resnet101_2(), efficientnet_b4()
+        network.fc, other.classifier = nn.Identity(), nn.Identity()
         assert network.eval()(torch.empty(2, 3, 224, 224)).shape == (2, 2048)
+        assert other.eval()(torch.empty(2, 3, 380, 380)).shape == (2, 1792)
+
+
+def test_efficientnet_from_a_file_of_weights(tmp_path, monkeypatch):
+    torch.save(efficientnet_b4().state_dict(), tmp_path / "w.pth")
+    backbone = features.Backbone(tmp_path / "w.pth", architecture="efficientnet_b4")
+    result = backbone(torch.zeros(2, 1, 32, 32), size=64)
+    assert result.shape == (2, 1, 1792) and not backbone.network.training
+    monkeypatch.setattr(features, "wide_resnet101_2", StandIn)
+    with raises_sentence(ValueError, "w.pth", "not hold the weights of wide_resnet101_2"):
+        features.Backbone(tmp_path / "w.pth")
+
+
+def test_images_are_resized_as_the_weights_expect(backbone, backbone_b4):
+    x = torch.zeros(1, 3, 8, 8)
+    x[..., 2:6, 2:6] = 1.0  # beside the step, bicubic interpolation overshoots
+    for network, size, mode in ((backbone, 224, "bilinear"), (backbone_b4, 380, "bicubic")):
+        network(x)
+        expected = TF.resize(x, [size, size], TF.InterpolationMode(mode), antialias=True).clamp(-1, 1)
+        expected = TF.normalize(expected / 2 + 0.5, features.MEAN, features.STD)
+        torch.testing.assert_close(network.network.seen[-1], expected)
+    assert backbone_b4(x).shape == (1, 1, 3)  # the classifier is gone
+
+
+def test_an_unknown_architecture_is_named_with_the_known_ones():
+    with raises_sentence(ValueError, "'resnet18'", "wide_resnet101_2, efficientnet_b4"):
+        features.Backbone(architecture="resnet18")
 
 
 def test_features_of_every_rotation(backbone):
@@ -86,16 +127,18 @@ def test_objects_are_cut_out_of_the_middle(backbone):
     assert backbone.network.seen[-1].shape == (1, 3, 224, 224)
 
 
-def test_missing_weights_say_which_file_to_put_where(monkeypatch):
+@pytest.mark.parametrize("architecture", features.WEIGHTS)
+def test_missing_weights_say_which_file_to_put_where(architecture, monkeypatch):
     def no_network(*args, **kwargs):
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     with pytest.raises(FileNotFoundError) as caught:
-        features.load_weights("imagenet")
+        features.load_weights("imagenet", architecture)
     message = str(caught.value)
-    for word in ("wide_resnet101_2-", ".pth", "checkpoints", "weights", "(n, d) array", "cannot download"):
+    file = {"wide_resnet101_2": "wide_resnet101_2-", "efficientnet_b4": "efficientnet_b4_rwightman-"}
+    for word in (file[architecture], ".pth", "checkpoints", "weights", "(n, d) array", "cannot download"):
         assert word in message
     assert "\n" not in message
 
@@ -103,6 +146,8 @@ def test_missing_weights_say_which_file_to_put_where(monkeypatch):
 def test_weights_from_a_file(tmp_path):
     with raises_sentence(FileNotFoundError, "no file", "nowhere.pth", "wide_resnet101_2"):
         features.load_weights(tmp_path / "nowhere.pth")
+    with raises_sentence(FileNotFoundError, "no file", "nowhere.pth", "efficientnet_b4"):
+        features.load_weights(tmp_path / "nowhere.pth", "efficientnet_b4")
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
     for path in (tmp_path / "w.pth", str(tmp_path / "w.pth")):
         assert features.load_weights(path)["a"].tolist() == [1, 1]
