@@ -17,6 +17,9 @@ What can be relied on, and how:
   one stay in the file without being counted.
 * A cell's run does not depend on which process runs it, or beside what: one thread each, its own seed.
 
+Two things are measured beside a method's own AUROC, because papers report them: that of the epoch chosen on
+anomalous validation images, and that of scores which lean on the batch (`minigan.leaks`).
+
 A new table is one function that yields cells, entered in `TABLES`.
 """
 
@@ -52,12 +55,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where this is one
 
-METRICS = ("auroc", "auroc_selected", "average_precision")
+METRICS = ("auroc", "auroc_selected", "average_precision", "auroc_mixed", "auroc_sorted")
 VERSIONS = ("torch", "scikit-learn")  # of these packages, beside Python's and minigan's own
 #: What tells one cell from another, then what was measured, then where.
-KEY = ("method", "label", "dataset", "options", "protocol", "target", "seed", "settings", "budget")
+KEY = ("method", "label", "dataset", "options", "protocol", "target", "gamma", "seed", "settings", "budget")
 COUNTS = ("n_train", "n_test", "epochs")
 COLUMNS = (*KEY, *METRICS, *COUNTS, "seconds", "device", "python", *VERSIONS, "minigan", "commit", "date")
+
+#: Protocols that put anomalies into the training set.
+WITH_ANOMALIES = ("contaminated", "supervised")
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,20 @@ class Cell:
     seed: int  # of the split and of the detector
     settings: Mapping[str, Any]  # hyperparameters that differ from the method's defaults
     budget: str = "quick"  # "quick" is for two cores, "paper" is what the paper spent
+    gamma: float = 0.0  # share of anomalies in the training set, for the protocols `WITH_ANOMALIES`
+
+    def __post_init__(self):
+        object.__setattr__(self, "gamma", float(self.gamma))  # 0 and 0.0 are one cell, so have one key
+        if self.gamma and self.protocol not in WITH_ANOMALIES:
+            raise ValueError(
+                f"gamma = {self.gamma} came, but {self.protocol} has no anomalies in its training set; use "
+                f"{' or '.join(WITH_ANOMALIES)}"
+            )
 
     def __str__(self) -> str:
         label = f" ({self.label})" if self.label else ""
-        return f"{self.table}: {self.method}{label}, {self.protocol} {self.target}, seed {self.seed}"
+        gamma = f", gamma {self.gamma:g}" if self.gamma else ""
+        return f"{self.table}: {self.method}{label}, {self.protocol} {self.target}{gamma}, seed {self.seed}"
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -168,16 +184,28 @@ def run(cell: Cell) -> dict[str, Any]:
     """Train and measure; the record, by the names in `COLUMNS`. Nothing is written."""
     import torch  # here, because whoever only reads records should not wait for it
 
+    from minigan import leaks
+    from minigan.detector import NeuralDetector
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # these networks are small, and sums in another order round differently
     try:
         split, detector = _split(cell), _detector(cell)
+        labels = {
+            "ignored": None,
+            "anomalies": split.train_labels,  # None too, unless the protocol is `supervised`
+            "classes": split.train_classes,
+        }[detector.label_meaning]
         began = time.perf_counter()
-        detector.fit(split.train, validation=split.held_out)
+        detector.fit(split.train, labels, validation=split.held_out)
         seconds = time.perf_counter() - began
         if len(detector.history_) < getattr(detector, "epochs", 0):
             raise KeyboardInterrupt  # fit keeps what it has when interrupted; a record is of a whole run
-        scores = detector.anomaly_score(split.test)
+        # All three of the last epoch, so before `use("selected")`.
+        if isinstance(detector, NeuralDetector):
+            scores = leaks.batch_statistics(detector, split.test, split.test_labels, seed=cell.seed)
+        else:
+            scores = {"evaluation": detector.anomaly_score(split.test)}
         selected = ""
         if hasattr(detector, "selected_epoch_"):  # there were anomalous validation images
             selected = metrics.auroc(split.test_labels, detector.use("selected").anomaly_score(split.test))
@@ -185,9 +213,13 @@ def run(cell: Cell) -> dict[str, Any]:
         torch.set_num_threads(threads)
 
     record = dict(zip(KEY, cell.key, strict=True))
-    record["auroc"] = metrics.auroc(split.test_labels, scores)
+    record["auroc"] = metrics.auroc(split.test_labels, scores["evaluation"])
     record["auroc_selected"] = selected
-    record["average_precision"] = metrics.average_precision(split.test_labels, scores)
+    record["average_precision"] = metrics.average_precision(split.test_labels, scores["evaluation"])
+    # Left empty where batch norm takes no part in the score: nothing was measured that is not said already.
+    leaky = any(not np.array_equal(s, scores["evaluation"]) for s in scores.values())
+    for name in ("mixed", "sorted"):
+        record[f"auroc_{name}"] = metrics.auroc(split.test_labels, scores[name]) if leaky else ""
     record["n_train"], record["n_test"] = len(split.train), len(split.test)
     record["epochs"], record["seconds"] = len(detector.history_), round(seconds, 2)
     device = getattr(detector, "device_", torch.device("cpu"))
@@ -203,7 +235,8 @@ def _split(cell: Cell) -> protocols.Split:
     dataset = _dataset(cell.dataset, json.dumps(cell.options))
     if cell.protocol == "defects":  # the data set says itself what is normal
         return protocols.defects(dataset, seed=cell.seed)
-    return getattr(protocols, cell.protocol)(dataset, cell.target, seed=cell.seed)
+    gamma = {"gamma": cell.gamma} if cell.protocol in WITH_ANOMALIES else {}
+    return getattr(protocols, cell.protocol)(dataset, cell.target, seed=cell.seed, **gamma)
 
 
 @lru_cache(maxsize=4)
@@ -303,7 +336,7 @@ def results(name: str, folder: str | Path | None = None) -> pd.DataFrame:
         blank = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
         rows.append(records.get(cell.key, blank))
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    for column in ("seed", *METRICS, *COUNTS, "seconds"):
+    for column in ("gamma", "seed", *METRICS, *COUNTS, "seconds"):
         frame[column] = pd.to_numeric(frame[column])
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers, or missing
 
@@ -312,18 +345,22 @@ def summary(name: str, metric: str = "auroc", folder: str | Path | None = None) 
     """Per protocol, method and label: mean of a metric over targets and seeds, interval, runs, missing runs.
 
     `low` and `high` are `metrics.mean_interval`'s. The mean is over the runs that are there, so compare
-    methods only where none is missing. `metric` is "auroc" (of the last epoch), "auroc_selected" (of the
-    epoch chosen on anomalous validation images) or "average_precision".
+    methods only where none is missing. A table with more than one gamma has gamma as the fourth level of the
+    index, and a mean for each.
+
+    `metric` is "auroc" (of the last epoch), "auroc_selected" (of the epoch chosen on anomalous validation
+    images), "average_precision", or "auroc_mixed" and "auroc_sorted" (of scores that lean on the statistics
+    of batches of 64 images, see `leaks.batch_statistics`; no runs where batch norm takes no part in them).
     """
     if metric not in METRICS:
         raise ValueError(f"there is no metric {metric!r} in the records; choose one of {', '.join(METRICS)}")
-    rows = []
-    for group, cells in results(name, folder).groupby(["protocol", "method", "label"], sort=False):
+    frame, rows = results(name, folder), []
+    by = ["protocol", "method", "label"] + (["gamma"] if frame["gamma"].nunique() > 1 else [])
+    for group, cells in frame.groupby(by, sort=False):
         values = cells[metric].dropna()
         mean, low, high = metrics.mean_interval(values) if len(values) else (np.nan,) * 3
         rows.append((*group, mean, low, high, len(values), int(cells["auroc"].isna().sum())))
-    names = ["protocol", "method", "label", "mean", "low", "high", "runs", "missing"]
-    return pd.DataFrame(rows, columns=names).set_index(names[:3])
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "runs", "missing"]).set_index(by)
 
 
 def data_folder() -> Path:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import joblib
@@ -13,9 +14,11 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from torch import nn
 
 import minigan
-from minigan import data, experiments, metrics, protocols
+from minigan import data, experiments, leaks, metrics, protocols
+from minigan.detector import NeuralDetector
 from minigan.experiments import Cell, Table
 
 DIGITS = {"size": 8}
@@ -64,7 +67,7 @@ def test_tables_declare_cells_that_can_be_run(name):
         assert callable(getattr(protocols, cell.protocol))
     labels = {(cell.method, cell.label) for cell in cells}
     seeds = {cell.seed for cell in cells}
-    splits = {(cell.protocol, cell.target) for cell in cells}
+    splits = {(cell.protocol, cell.target, cell.gamma) for cell in cells}
     assert len(cells) == len(labels) * len(seeds) * len(splits)  # every method on every split
     assert seeds == {0, 1, 2}
 
@@ -132,6 +135,106 @@ def test_record_of_a_network_has_the_last_and_the_selected_epoch(monkeypatch):
     made.clear()
     again = experiments.run(cell)
     assert [again[name] for name in MEASURED] == [record[name] for name in MEASURED]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Normed(NeuralDetector):
+    """The score is the distance from the mean image, each pixel in units of its spread."""
+
+    epochs: int = 3
+
+    def build(self, image_shape):
+        self.net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(int(np.prod(image_shape)), affine=False))
+
+    def training_step(self, x, y):
+        return {"loss": self.net(x).mean()}
+
+    def score(self, x):
+        return self.net(x).square().mean(1)
+
+    def use(self, which):  # as if the selected epoch, and no other, thought the other way round
+        super().use("last")
+        self.net[1].running_mean.fill_(9.0 if which == "selected" else 0.0)
+        return self
+
+
+def test_record_has_what_the_score_owes_to_its_neighbours(monkeypatch):
+    monkeypatch.setattr(experiments.registry, "get", lambda name: Normed)
+    made = []
+    monkeypatch.setattr(
+        experiments, "_detector", lambda c, f=experiments._detector: made.append(f(c)) or made[-1]
+    )
+    for protocol, name, options in (
+        ("one_class", "digits", DIGITS),
+        ("defects", "textures", {"category": "brick", "size": 16}),  # with a selected epoch
+    ):
+        target = "5" if protocol == "one_class" else "brick"
+        cell = Cell("t", "Normed", "", name, options, protocol, target, 2, {"device": "cpu"})
+        record = experiments.run(cell)
+        split = experiments._split(cell)
+        scores = leaks.batch_statistics(
+            made[-1].use("last"), split.test, split.test_labels, batch_size=64, seed=2
+        )
+        expected = {which: metrics.auroc(split.test_labels, scores[which]) for which in scores}
+        assert record["auroc"] == expected["evaluation"]
+        assert record["auroc_mixed"] == expected["mixed"] and record["auroc_sorted"] == expected["sorted"]
+        assert len(set(expected.values())) == 3
+        assert (record["auroc_selected"] == "") == (protocol == "one_class")
+    other = experiments.run(Cell("t", "Normed", "", "digits", DIGITS, "one_class", "5", 2, {}, gamma=0))
+    assert other["auroc_mixed"] != record["auroc_mixed"] and other["gamma"] == "0.0"
+
+
+@pytest.mark.parametrize("method", ["PCA", "ALGAN"])
+def test_nothing_is_recorded_of_a_leak_that_cannot_be(method):
+    settings = {"width": 2, "epochs": 1, "image_size": 16} if method == "ALGAN" else {}
+    record = experiments.run(Cell("t", method, "", "digits", DIGITS, "one_class", "1", 0, settings))
+    assert record["auroc_mixed"] == record["auroc_sorted"] == ""
+
+
+@pytest.mark.parametrize("meaning", ["ignored", "anomalies", "classes"])
+@pytest.mark.parametrize(
+    ("protocol", "gamma"),
+    [("supervised", 0.1), ("contaminated", 0.1), ("leave_one_out", 0), ("one_class", 0)],
+)
+def test_labels_are_given_to_those_that_understand_them(monkeypatch, meaning, protocol, gamma):
+    class Seen(minigan.PCA):
+        label_meaning = meaning
+
+        def fit(self, images, labels=None, validation=None):
+            seen.update(images=images, labels=labels, held_out=validation)
+            return super().fit(images, labels, validation)
+
+    seen = {}
+    monkeypatch.setattr(experiments.registry, "get", lambda name: Seen)
+    cell = Cell("t", "Seen", "", "digits", DIGITS, protocol, "7", 1, {}, gamma=gamma)
+    record = experiments.run(cell)
+    extra = {"gamma": gamma} if gamma else {}
+    split = getattr(protocols, protocol)(data.load("digits", **DIGITS), "7", seed=1, **extra)
+    expected = {"ignored": None, "anomalies": split.train_labels, "classes": split.train_classes}[meaning]
+    np.testing.assert_array_equal(seen["images"], split.train)
+    np.testing.assert_array_equal(seen["held_out"][0], split.validation)
+    assert (seen["labels"] is None) == (expected is None)
+    if expected is not None:
+        np.testing.assert_array_equal(seen["labels"], expected)
+    if protocol == "supervised" and meaning == "anomalies":
+        assert expected.mean() == pytest.approx(0.1, abs=0.005)
+    assert record["gamma"] == str(float(gamma)) and record["n_train"] == len(split.train)
+
+
+def test_gamma_is_written_in_one_way():
+    def cell(gamma, protocol="supervised"):
+        return Cell("t", "PCA", "", "digits", DIGITS, protocol, "1", 0, {}, gamma=gamma)
+
+    def text(gamma):
+        return dict(zip(experiments.KEY, cell(gamma).key, strict=True))["gamma"]
+
+    assert [text(g) for g in (0, 0.0, 0.05, 0.1, 1 / 3)] == ["0.0", "0.0", "0.05", "0.1", str(1 / 3)]
+    assert text(np.float64(0.05)) == "0.05" and cell(0) == cell(0.0)
+    assert str(cell(0.05)) == "t: PCA, supervised 1, gamma 0.05, seed 0"
+    assert str(cell(0)) == "t: PCA, supervised 1, seed 0"
+    assert Cell("t", "PCA", "", "digits", DIGITS, "one_class", "1", 0, {}).key == cell(0, "one_class").key
+    with pytest.raises(ValueError, match="gamma = 0.1 came, but leave_one_out has no anomalies in its tr"):
+        cell(0.1, "leave_one_out")
 
 
 def test_an_interrupted_fit_is_not_recorded(tiny, monkeypatch, tmp_path):
@@ -381,6 +484,32 @@ def test_summary_counts_what_is_missing(tmp_path, monkeypatch):
     np.testing.assert_array_equal(precision["mean"], [0.375, 0.125, np.nan])
     with pytest.raises(ValueError, match="no metric 'accuracy' in the records; choose one of auroc, "):
         experiments.summary("tiny", "accuracy", tmp_path)
+
+
+def test_summary_tells_gammas_apart_where_there_are_several(tmp_path, monkeypatch):
+    def cells(gammas):
+        for gamma, target in [(g, t) for g in gammas for t in ("0", "1")]:
+            yield Cell("tiny", "PCA", "", "digits", DIGITS, "supervised", target, 0, {}, gamma=gamma)
+
+    for gammas in ((0.1,), (0, 0.05, 0.1)):
+        monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "", lambda: cells(gammas)))  # noqa: B023
+        folder = tmp_path / str(len(gammas))
+        for cell in cells(gammas):
+            record = fake_record(cell, cell.gamma + 0.5) | {"auroc_sorted": 0.25 if cell.gamma else ""}
+            if cell.gamma == 0.1 or cell.target == "0":
+                experiments._append(folder / "results" / "tiny.csv", record, folder)
+        summary = experiments.summary("tiny", folder=folder)
+        leaky = experiments.summary("tiny", "auroc_sorted", folder=folder)
+        assert experiments.results("tiny", folder)["gamma"].unique().tolist() == list(gammas)
+        if len(gammas) == 1:
+            assert summary.index.tolist() == [("supervised", "PCA", "")]
+            assert summary.index.names == ["protocol", "method", "label"]
+        else:
+            assert summary.index.tolist() == [("supervised", "PCA", "", gamma) for gamma in gammas]
+            assert summary.index.names == ["protocol", "method", "label", "gamma"]
+            assert summary["mean"].tolist() == [0.5, 0.55, 0.6] and summary["runs"].tolist() == [1, 1, 2]
+            assert summary["missing"].tolist() == [1, 1, 0]
+            assert leaky["runs"].tolist() == [0, 1, 2] and leaky["missing"].tolist() == [1, 1, 0]
 
 
 def test_the_first_of_two_equal_records_counts(tiny, tmp_path):
