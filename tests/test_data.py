@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import skimage.data
+from skimage.color import deltaE_ciede2000, rgb2lab
 from sklearn.datasets import load_digits
 
 from minigan import data
@@ -24,6 +25,44 @@ def test_digits_are_scikit_learns_enlarged():
     blocks = large.images.reshape(-1, 8, 4, 8, 4).mean((2, 4))  # the small image again, a little blurred
     assert np.corrcoef(blocks.ravel(), small.images.ravel())[0, 1] > 0.95
     assert large.images.min() == 0 and large.images.max() == 255
+
+
+def test_color_digits_are_the_digits_in_black_on_ten_grounds():
+    grey, color = data.load("digits"), data.load("color_digits")
+    assert color.images.shape == (1797, 32, 32, 3) and color.images.dtype == np.uint8
+    assert color.classes == grey.classes and color.official is None and not color.defects
+    np.testing.assert_array_equal(color.labels, grey.labels)
+    grounds = np.array([data.BACKGROUNDS[name] for name in data.backgrounds(color.images)])
+    ink = 1 - color.images / grounds[:, None, None]  # 0 on the ground, 1 on the digit
+    assert ink.min() >= -1e-9 and np.ptp(ink, axis=3).max() < 0.05  # one ground, mixed with black
+    assert ((ink < 0.01) | (ink > 0.99)).mean() > 0.8
+    assert ((ink.mean(3) > 0.5) == (grey.images > 127)).mean() > 0.97
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+def test_the_first_pixel_of_a_color_digit_is_its_ground(size):
+    images = data.color_digits(size).images
+    names = data.backgrounds(images)
+    np.testing.assert_array_equal(images[:, 0, 0], [data.BACKGROUNDS[name] for name in names])
+
+
+def test_the_ground_says_nothing_about_the_digit():
+    first, second = data.color_digits(8), data.color_digits(8, seed=1)
+    names = data.backgrounds(first.images)
+    number = np.array([list(data.BACKGROUNDS).index(name) for name in names])
+    table = np.zeros((10, 10), int)  # digit, colour
+    np.add.at(table, (first.labels, number), 1)
+    assert np.ptp(table, axis=1).max() <= 1 and np.ptp(table.sum(0)) <= 1
+    assert (names != data.backgrounds(second.images)).mean() > 0.8
+    assert abs(np.corrcoef(np.arange(len(number)), number)[0, 1]) < 0.1  # nor about the place in the file
+
+
+def test_the_grounds_are_easy_to_tell_apart_and_bright_enough_for_black():
+    names = ["red", "green", "blue", "cyan", "yellow", "purple", "violet", "brown", "dark green", "orange"]
+    assert set(data.BACKGROUNDS) == set(names)  # Y-GAN's paper, section 5
+    lab = rgb2lab(np.array(list(data.BACKGROUNDS.values())) / 255)
+    distance = deltaE_ciede2000(lab[:, None], lab[None])
+    assert distance[~np.eye(10, dtype=bool)].min() > 20 and lab[:, 0].min() > 35
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -87,7 +126,14 @@ def test_no_pixel_of_the_photograph_is_in_train_and_test(monkeypatch):
     assert in_train == {0, 1, 2, 3} and in_test == {4, 5, 6, 7}
 
 
-@pytest.mark.parametrize("load", [lambda seed: data.textures(seed=seed, size=32), lambda _: data.digits(16)])
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda seed: data.textures(seed=seed, size=32),
+        lambda seed: data.color_digits(8, seed),
+        lambda _: data.digits(16),
+    ],
+)
 def test_loading_twice_gives_the_same_bytes(load):
     a, b = load(5), load(5)
     np.testing.assert_array_equal(a.images, b.images)
@@ -132,11 +178,14 @@ IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.array([0, 1, 0])
 @pytest.mark.parametrize(
     ("request_", "sentence"),
     [
-        (lambda: data.load("mnest"), "no data set 'mnest': choose one of digits, textures"),
+        (lambda: data.load("mnest"), "no data set 'mnest': choose one of digits, color_digits, textures"),
         (lambda: data.load("textures", category="wood"), "no texture 'wood': choose brick, gravel or grass"),
         (lambda: data.load("textures", size=8), "16 to 192 pixels, not 8"),
         (lambda: data.load("textures", size=256), "16 to 192 pixels, not 256"),
         (lambda: data.load("digits", size=4), "8 to 512 pixels, not 4"),
+        (lambda: data.load("color_digits", size=4), "8 to 256 pixels, not 4"),
+        (lambda: data.load("color_digits", size=512), "8 to 256 pixels, not 512"),
+        (lambda: data.backgrounds(IMAGES), r"shape \(n, h, w, 3\), got \(3, 4, 4\)"),
         (lambda: data.toy("nine", 10), "no toy set 'nine': choose normal, eight or moons"),
         (lambda: data.toy("eight", 0), "at least one point, not 0"),
         (lambda: data.Dataset("x", IMAGES / 255, LABELS, ("a", "b")), "float64 of shape"),
@@ -156,5 +205,5 @@ def test_a_wrong_request_gets_one_sentence(request_, sentence):
 
 
 def test_names_are_what_load_knows():
-    assert data.names() == ("digits", "textures")
+    assert data.names() == ("digits", "color_digits", "textures")
     assert len(data.load("digits", size=8)) == 1797
