@@ -11,6 +11,8 @@ from minigan import clustering, features
 from minigan.clustering import weak_labels
 from minigan.images import as_tensor
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 
 def purity(labels: np.ndarray, truth: np.ndarray) -> float:
     """The share of images whose class is the most frequent one of their cluster."""
@@ -134,13 +136,13 @@ def test_silhouettes_of_a_part_are_enough(monkeypatch):
 
 
 def test_a_cluster_that_the_part_misses_does_no_harm(monkeypatch):
-    """Two clusters, one of a single image: a few others show but one of them."""
+    """The best two clusters are a single image and all others; a few others show but one of them."""
     x = torch.zeros(50, 1, 4, 4, dtype=torch.uint8)
     x[0], x[1:, 0, 0, 0] = 255, torch.arange(49)
     some = np.random.default_rng(0).permutation(50)[:5]
     assert 0 not in some
     monkeypatch.setattr(clustering, "SILHOUETTES", 5)
-    assert weak_labels(x, "pixels", max_clusters=2).sum() in (1, 49)
+    assert len(set(weak_labels(x, "pixels", max_clusters=3))) == 3  # of two, the part would see one
 
 
 def test_few_or_repeated_images():
