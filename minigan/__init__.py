@@ -26,10 +26,12 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "blocks",
+    "clustering",
     "data",
     "experiments",
     "features",
     "images",
+    "leaks",
     "losses",
     "metrics",
     "plots",

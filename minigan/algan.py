@@ -234,13 +234,10 @@ class ALGAN(NeuralDetector):
         super()._check_parameters()
         for name in ("alpha", "xi"):
             require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        choices = ("batch", "running", "none")
-        require(self.batch_norm in choices, f"batch_norm must be one of {choices}, got {self.batch_norm!r}")
+        self._check_choice("batch_norm", "batch", "running", "none")
         require(self.sigma > 0, f"sigma must be positive, got {self.sigma}")
-        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        require(good, f"betas must be two numbers from 0 to below 1, got {self.betas}")
-        for name in ("n_z", "n_dis", "z_dim", "width", "max_width"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        self._check_betas()
+        self._check_at_least(1, "n_z", "n_dis", "z_dim", "width", "max_width")
         unknown = set(self.augment) - set(AUGMENTATIONS)
         require(not unknown, f"unknown augmentations {sorted(unknown)}; choose from {AUGMENTATIONS}")
         buffer = self.buffer_batches
@@ -280,8 +277,7 @@ class ALGANFeature(ALGAN):
             not self.augment and not self.extra_channels,
             "augment and extra_channels change images, ALGANFeature learns from vectors; leave them out",
         )
-        for name in ("rotations_fit", "rotations_score"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        self._check_at_least(1, "rotations_fit", "rotations_score")
         crop = self.crop_from
         require(crop is None or crop >= 224, f"crop_from must be None or at least 224 pixels, got {crop}")
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,7 @@ class Detector(OutlierMixin, BaseEstimator):
     Attributes after `fit`:
         image_shape_: (c, h, w) of the training images, or (d,) for vectors.
         threshold_: images scoring above it are called anomalous. `offset_` is minus it, scikit-learn's name.
+        classes_: the labels that `fit` was given, ascending, for methods to which they mean classes.
         history_: pandas DataFrame, one row per epoch (empty for detectors without epochs).
     """
 
@@ -166,6 +167,7 @@ class Detector(OutlierMixin, BaseEstimator):
             "class": type(self).__name__,
             "parameters": self.get_params(deep=False),
             "image_shape": list(self.image_shape_),
+            "classes": self.classes_.tolist() if hasattr(self, "classes_") else None,
             "threshold": getattr(self, "threshold_", None),
             "history": self.history_.reset_index().to_dict(orient="list") if len(self.history_) else {},
         }
@@ -191,6 +193,9 @@ class Detector(OutlierMixin, BaseEstimator):
             detector.image_shape_ = tuple(header["image_shape"])
             history = pd.DataFrame(header["history"])
             detector.history_ = history.set_index("epoch") if len(history) else history
+            if header.get("classes") is not None:
+                detector.classes_ = np.array(header["classes"], dtype=np.int64)
+                require(detector.classes_.ndim == 1, "its classes are not a list of whole numbers")
             detector._restore(tensors)
             if header["threshold"] is not None:
                 detector.threshold_ = float(header["threshold"])
@@ -344,12 +349,28 @@ class NeuralDetector(Detector):
     def start_epoch(self) -> None:
         """Called before each epoch; `epoch_` (from 1), `steps_per_epoch_` and `batch_size_` are set."""
 
+    def batches(self, n: int, y: Tensor | None) -> Sequence[Tensor]:
+        """One epoch's batches, as indices of the n training items: each once, in random order.
+
+        An incomplete last batch is left out; its images come again with the next shuffle. A method that
+        mixes its batches otherwise replaces this; y (n,) are the labels.
+        """
+        order = torch.randperm(n, generator=self.rng_, device=self.device_)
+        return order.split(self.batch_size_)[: n // self.batch_size_]
+
     def training_step(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         """One step on one batch, x (n, c, h, w) in [-1, 1]; returns the named losses, with their graphs.
 
         `epoch_` (from 1), `step_` (from 0 within the epoch) and `rng_` (all randomness) are set.
         """
         raise NotImplementedError
+
+    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+        """Called after each epoch, before its weights are kept: for what is fitted to training images.
+
+        x are all training items as `training_data` returned them, on the device; networks are in eval mode
+        and no gradients are kept. What it learns must go into buffers of a network.
+        """
 
     def score(self, x: Tensor) -> Tensor:
         """Scores of one batch, (n, c, h, w) -> (n,), higher = more anomalous; networks are in eval mode."""
@@ -359,11 +380,16 @@ class NeuralDetector(Detector):
         """What the loop draws its batches from; a method that trains on features replaces it."""
         return x
 
+    def training_labels(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+        """The labels that `training_step` is given; called before `build`, with the training images."""
+        return y
+
     # ------------------------------------------------------------------ the loop
 
     def _fit(self, x: Tensor, y: Tensor | None, validation: tuple[Tensor, np.ndarray]) -> None:
         held, held_labels = validation
         selects = len(np.unique(held_labels)) == 2
+        y = self.training_labels(x, y)
         self._start(self.image_shape_)
         # The whole set lives on the device, as uint8 where it came so; batches become float one by one.
         n_images = len(x)
@@ -371,7 +397,6 @@ class NeuralDetector(Detector):
         if y is not None:
             y = y.repeat_interleave(len(x) // n_images).to(self.device_)
         self.batch_size_ = min(self.batch_size, len(x))
-        # An incomplete last batch is left out; its images come again with the next shuffle.
         self.steps_per_epoch_ = len(x) // self.batch_size_
         rows: list[dict[str, float]] = []
         self._weights_ = {}  # copies of the weights: "last" finished epoch, "selected" on validation
@@ -382,17 +407,19 @@ class NeuralDetector(Detector):
                 began = time.perf_counter()
                 self._set_mode(training=True)
                 self.start_epoch()
-                order = torch.randperm(len(x), generator=self.rng_, device=self.device_)
                 total: dict[str, Tensor] = {}
-                batches = order.split(self.batch_size_)[: self.steps_per_epoch_]
+                batches = self.batches(len(x), y)
                 for self.step_, chosen in enumerate(batches):
                     batch = to_float(x[chosen], self.device_)
                     losses = self.training_step(batch, None if y is None else y[chosen])
                     # Summed on the device, and without their graphs: no waiting inside an epoch.
                     for name, loss in losses.items():
                         total[name] = total.get(name, 0) + loss.detach()
-                row = {name: float(loss) / self.steps_per_epoch_ for name, loss in total.items()}
+                row = {name: float(loss) / len(batches) for name, loss in total.items()}
                 self._check_losses(row)
+                self._set_mode(training=False)
+                with torch.no_grad():
+                    self.end_epoch(x, y)
                 weights = self._copy_weights()
                 rows.append({"epoch": self.epoch_, **row, "seconds": time.perf_counter() - began})
                 self._weights_["last"] = weights  # from here on an interruption keeps this epoch
@@ -438,11 +465,23 @@ class NeuralDetector(Detector):
             self.build(image_shape)
         self._set_mode(training=False)
 
-    def _scores(self, x: Tensor) -> np.ndarray:
-        self._set_mode(training=False)  # or a score would depend on its batch
+    def in_parts(self, function: Callable[[Tensor], Tensor], images: Any) -> np.ndarray:
+        """`function` of all images, a few hundred at a time: what `reconstruct` and its like are made with.
+
+        `function` takes (m, c, h, w) in [-1, 1] and returns m rows; networks are in evaluation mode and no
+        gradients are kept. Raises NotFittedError before `fit`, ValueError for images of another shape.
+        """
+        self._check_fitted()
+        return self._in_parts(function, self._like_training(images)).numpy()
+
+    def _in_parts(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        self._set_mode(training=False)  # or a result would depend on its batch
         with torch.inference_mode():
-            parts = [self.score(to_float(part, self.device_)) for part in x.split(self.score_batch)]
-        return torch.cat(parts).double().cpu().numpy()
+            parts = [function(to_float(part, self.device_)).cpu() for part in x.split(self.score_batch)]
+        return torch.cat(parts)
+
+    def _scores(self, x: Tensor) -> np.ndarray:
+        return self._in_parts(self.score, x).double().numpy()
 
     def _networks(self) -> dict[str, nn.Module]:
         return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
@@ -489,8 +528,20 @@ class NeuralDetector(Detector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("epochs", "batch_size", "validate_every"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        self._check_at_least(1, "epochs", "batch_size", "validate_every")
+
+    def _check_at_least(self, smallest: float, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            require(value >= smallest, f"{name} must be at least {smallest}, got {value}")
+
+    def _check_choice(self, name: str, *choices: str) -> None:
+        value = getattr(self, name)
+        require(value in choices, f"{name} must be one of {choices}, got {value!r}")
+
+    def _check_betas(self) -> None:
+        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        require(good, f"betas must be two numbers from 0 to below 1, got {self.betas}")
 
 
 def pick_device(device: str | torch.device) -> torch.device:

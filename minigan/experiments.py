@@ -140,6 +140,37 @@ ABLATION: dict[str, dict[str, Any]] = {
 }
 
 
+#: Y-GAN and its rival on digits. An epoch of digits has 18 steps, one of MNIST some 700: hence a larger
+#: learning rate than the paper's.
+YGAN_DIGITS: dict[str, Any] = {"width": 16, "epochs": 100, "lr": 1e-3}
+CLUSTERS: dict[str, Any] = {"labels": "cluster", "cluster_features": "pixels"}
+#: With the true sub-classes, without the consistency loss (A1 in the paper's Table 5), and with sub-classes
+#: found by clustering (Table 6).
+YGAN_VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("SoftmaxClassifier", "true labels"): {},
+    ("YGAN", "true labels"): {},
+    ("YGAN", "true labels, without L_con"): {"lambda_con": 0.0},
+    ("SoftmaxClassifier", "clusters"): CLUSTERS,
+    ("YGAN", "clusters"): CLUSTERS,
+}
+
+#: AGAD on digits: 800 steps, as many as the paper's 35 epochs of 6000 images in batches of 256. The batch is
+#: an eighth of the paper's, and so is the least number of labelled anomalies in it.
+AGAD_DIGITS: dict[str, Any] = {"epochs": 200, "batch_size": 32, "min_anomalies": 4}
+#: The three generators, each at a quarter of the paper's width, and one without L_adcon.
+GENERATORS: dict[str, dict[str, Any]] = {
+    "naive": {"generator": "naive", "width": 16},
+    "unet": {"generator": "unet", "width": 8},
+    "unet++": {"generator": "unet++", "width": 8},
+    "naive, without L_adcon": {"generator": "naive", "width": 16, "lambda_adcon": 0.0},
+}
+#: What the generator is to spoil of a labelled anomaly.
+DISTANCES: dict[str, dict[str, Any]] = {
+    "Eq. 10": {"anomaly_distance": "x_hat"},
+    "Eq. 3": {"anomaly_distance": "x"},
+}
+
+
 def _digits() -> Iterator[Cell]:
     for seed, protocol, target in product(SEEDS, DIGITS_EPOCHS, range(10)):
         algan = {"width": 16, "epochs": DIGITS_EPOCHS[protocol]}
@@ -161,11 +192,43 @@ def _algan_7_textures() -> Iterator[Cell]:
             )
 
 
+def _ygan_digits() -> Iterator[Cell]:
+    small = {"size": 16}
+    for seed, ((method, label), variant), target in product(SEEDS, YGAN_VARIANTS.items(), range(10)):
+        settings = YGAN_DIGITS | variant
+        yield Cell(
+            "ygan-digits", method, label, "digits", small, "leave_one_out", str(target), seed, settings
+        )
+
+
+def _agad_digits() -> Iterator[Cell]:
+    small = {"size": 16}
+    for seed, (label, generator), target in product(SEEDS, GENERATORS.items(), range(10)):
+        settings = AGAD_DIGITS | generator
+        yield Cell("agad-digits", "AGAD", label, "digits", small, "one_class", str(target), seed, settings)
+
+
+def _agad_digits_gamma() -> Iterator[Cell]:
+    table, small = "agad-digits-gamma", {"size": 16}
+    gammas = (0.0, 0.01, 0.05, 0.1, 0.2)
+    for seed, target, gamma in product(SEEDS, range(10), gammas):
+        for label, distance in DISTANCES.items():
+            settings = AGAD_DIGITS | {"epochs": 100} | GENERATORS["naive"] | distance
+            yield Cell(
+                table, "AGAD", label, "digits", small, "supervised", str(target), seed, settings, gamma=gamma
+            )
+
+
 TABLES = {
     table.name: table
     for table in (
         Table("digits", "Handwritten digits: ALGAN and the classical floor", _digits),
         Table("algan-7-textures", "ALGAN's ablation (Table 7) in small, on textures", _algan_7_textures),
+        Table("ygan-digits", "Y-GAN and a plain classifier with the same labels, on digits", _ygan_digits),
+        Table("agad-digits", "AGAD's three generators on digits", _agad_digits),
+        Table(
+            "agad-digits-gamma", "AGAD on digits with more and more labelled anomalies", _agad_digits_gamma
+        ),
     )
 }
 

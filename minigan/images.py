@@ -58,7 +58,7 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
     elif isinstance(images, Tensor):
         if images.layout != torch.strided or images.is_complex():
             raise TypeError(f"expected a plain tensor of real numbers, got {images.layout}, {images.dtype}")
-        x = images.detach().cpu()
+        x = images.detach().cpu().contiguous()  # one layout, or convolutions would round differently
     else:
         raise TypeError(
             f"expected a numpy array, a torch tensor or the path of a folder, got {type(images).__name__}"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "ALGAN": "algan",
     "ALGANFeature": "algan",
+    "AGAD": "agad",
+    "YGAN": "ygan",
+    "SoftmaxClassifier": "softmax_classifier",
     "OneClassSVM": "classical",
     "IsolationForest": "classical",
     "PCA": "classical",

@@ -31,7 +31,7 @@ class Distance(NeuralDetector):
     def build(self, image_shape):
         self.net = nn.Linear(1, int(np.prod(image_shape)), bias=False).to(self.device_)
         self.optimiser = torch.optim.SGD(self.net.parameters(), lr=self.lr)
-        self.batches, self.modes, self.epochs_started = [], [], []
+        self.seen, self.modes, self.epochs_started = [], [], []
 
     def centre(self) -> Tensor:
         return self.net.weight[:, 0]
@@ -40,7 +40,7 @@ class Distance(NeuralDetector):
         self.epochs_started.append(self.epoch_)
 
     def training_step(self, x, y):
-        self.batches.append((self.epoch_, self.step_, x.clone(), y))
+        self.seen.append((self.epoch_, self.step_, x.clone(), y))
         self.modes.append(self.net.training)
         loss = ((x.flatten(1) - self.centre()) ** 2).mean()
         self.optimiser.zero_grad()
@@ -72,7 +72,7 @@ class OnlyVectors(Distance):
 
 
 def rows_seen(detector: Distance, epoch: int) -> np.ndarray:
-    return torch.cat([x for e, _, x, _ in detector.batches if e == epoch]).flatten(1).numpy()
+    return torch.cat([x for e, _, x, _ in detector.seen if e == epoch]).flatten(1).numpy()
 
 
 def as_set(rows: np.ndarray) -> set[tuple]:
@@ -89,7 +89,7 @@ def test_every_epoch_sees_the_images_once_in_another_order():
     for rows in orders:
         assert rows.shape == (50, 2) and as_set(rows) == as_set(x)
     assert not np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[1], orders[2])
-    assert [step for e, step, _, _ in detector.batches if e == 2] == [0, 1, 2, 3, 4]
+    assert [step for e, step, _, _ in detector.seen if e == 2] == [0, 1, 2, 3, 4]
     assert detector.epochs_started == [1, 2, 3]
     assert all(detector.modes)
 
@@ -98,7 +98,7 @@ def test_an_incomplete_last_batch_is_left_out_and_comes_again():
     x = points(25)
     detector = Distance(holdout=0, epochs=12).fit(x)
     assert detector.steps_per_epoch_ == 2
-    assert {len(batch) for _, _, batch, _ in detector.batches} == {10}
+    assert {len(batch) for _, _, batch, _ in detector.seen} == {10}
     assert as_set(rows_seen(detector, 1)) < as_set(x)
     assert set().union(*(as_set(rows_seen(detector, e)) for e in range(1, 13))) == as_set(x)
 
@@ -111,7 +111,7 @@ def test_a_batch_is_never_larger_than_the_set():
 
 def test_batches_of_bytes_arrive_as_floats():
     detector = Distance(holdout=0).fit(zeros(20))
-    for _, _, x, _ in detector.batches:
+    for _, _, x, _ in detector.seen:
         assert x.dtype == torch.float32 and x.shape == (10, 1, 16, 16)
         assert x.min() == -1 and x.max() <= 1
 
@@ -163,7 +163,7 @@ def test_the_progress_bar_can_be_shown_and_hidden(capfd):
 def test_the_loop_works_on_what_training_data_returns(monkeypatch):
     monkeypatch.setattr(Distance, "training_data", lambda self, x: x.repeat_interleave(3, 0))
     detector = Classes(holdout=0, epochs=1).fit(points(20), np.arange(20))
-    labels = torch.cat([y for _, _, _, y in detector.batches])
+    labels = torch.cat([y for _, _, _, y in detector.seen])
     rows = rows_seen(detector, 1)
     assert len(rows) == 60
     np.testing.assert_array_equal(rows, points(20)[labels.numpy()])  # each copy kept its label
@@ -174,7 +174,7 @@ def test_the_loop_works_on_what_training_data_returns(monkeypatch):
 
 def test_labels_are_ignored_where_they_mean_nothing():
     with_labels = Distance().fit(points(30), np.arange(30))
-    assert all(y is None for _, _, _, y in with_labels.batches)
+    assert all(y is None for _, _, _, y in with_labels.seen)
     np.testing.assert_array_equal(
         with_labels.anomaly_score(points(5)), Distance().fit(points(30)).anomaly_score(points(5))
     )
@@ -184,7 +184,7 @@ def test_labels_stay_beside_their_images():
     x = points(40)
     for labels in (np.arange(40), list(range(40)), torch.arange(40), np.arange(40, dtype=np.uint8)):
         detector = Classes().fit(x, labels)
-        for _, _, batch, y in detector.batches:
+        for _, _, batch, y in detector.seen:
             assert y.dtype == torch.int64
             np.testing.assert_array_equal(x[y.numpy()], batch.numpy())
 
@@ -218,7 +218,7 @@ def test_labels_that_do_not_fit(cls, labels, words):
 def test_labels_may_be_missing_and_the_method_decides_whether_it_can_do_without():
     detector = Classes().fit(points(30))
     assert detector.image_shape_ == (2,)
-    assert detector.batches and all(y is None for _, _, _, y in detector.batches)
+    assert detector.seen and all(y is None for _, _, _, y in detector.seen)
 
 
 # ---------------------------------------------------------------------- held-out and validation images

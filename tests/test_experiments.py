@@ -88,7 +88,7 @@ def test_ablation_switches_two_things():
 
 
 def test_an_unknown_table_is_answered_with_a_list():
-    with pytest.raises(ValueError, match="no table 'digit'; choose one of digits, algan-7-textures"):
+    with pytest.raises(ValueError, match="no table 'digit'; choose one of digits, algan-7-textures, "):
         experiments.reproduce("digit")
 
 
