@@ -39,7 +39,6 @@ Not in this file: scoring with batch statistics, as some code of this lineage do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -150,7 +149,7 @@ class AGAD(NeuralDetector):
     anomaly_distance: Literal["x_hat", "x"] = "x_hat"
     #: G's second pass, over x_hat, has batch norms of its own, as in AdvProp (section 6.2).
     auxiliary_norms: bool = False
-    #: Labelled anomalies neither use the batch's statistics nor change the running ones (section 6.2).
+    #: In G, labelled anomalies neither use the batch's statistics nor change the running ones (section 6.2).
     freeze_norms: bool = False
     #: Start D anew when its loss in a step falls below this (GANomaly: 1e-5); 0 = never.
     reset_below: float = 0.0
@@ -199,7 +198,7 @@ class AGAD(NeuralDetector):
         """Algorithm 1 for one batch x, (b, c, h, w), whose last `n_anomalies` images are anomalies."""
         parts = [len(x) - self.n_anomalies, self.n_anomalies]
         x_hat = self.reconstruct_batch(x, parts)  # line 3
-        with blocks.auxiliary_norms(self.G) if self.auxiliary_norms else nullcontext():
+        with blocks.auxiliary_norms(self.G):  # where it has any
             x_hat_again = self.G(x_hat)  # line 4
         with blocks.frozen(self.D):  # the gradient passes through D to G, but D does not learn to help G
             _, z = self.D(x)
@@ -213,12 +212,12 @@ class AGAD(NeuralDetector):
         L_G = self.lambda_adv * losses["L_adv"] + self.lambda_con * losses["L_con"]  # Eq. 9
         L_G = L_G + self.lambda_adcon * losses["L_adcon"] + self.lambda_lat * losses["L_lat"]
         if self.n_anomalies:  # line 9
-            of_x = self.anomaly_distance == "x"
-            spoilt = L_adcon(x_a, x_hat_a) if of_x else L_adcon(x_hat_a, again_a)
-            opposite = {"adv": L_adv(y_hat_a), "adcon": -spoilt, "lat": L_lat(z_a, z_hat_a)}
-            for name, loss in opposite.items():
-                losses[f"anomalies 1/L_{name}"] = reciprocal(loss)
-                L_G = L_G + getattr(self, f"lambda_{name}") * losses[f"anomalies 1/L_{name}"]  # Eq. 10, 11
+            spoilt = (x_a, x_hat_a) if self.anomaly_distance == "x" else (x_hat_a, again_a)
+            adv, lat = reciprocal(L_adv(y_hat_a)), reciprocal(L_lat(z_a, z_hat_a))
+            adcon = reciprocal(-L_adcon(*spoilt))
+            L_a = self.lambda_adv * adv + self.lambda_adcon * adcon + self.lambda_lat * lat  # Eq. 10
+            losses |= {"anomalies 1/L_adv": adv, "anomalies 1/L_adcon": adcon, "anomalies 1/L_lat": lat}
+            L_G = L_G + L_a  # Eq. 11
         self.opt_G.zero_grad()
         L_G.backward()
         self.opt_G.step()  # line 12

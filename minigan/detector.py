@@ -9,6 +9,8 @@ A method in its own file writes only what is its own:
 
     build(image_shape)        networks and optimisers, as attributes
     training_step(x, y)       the paper's algorithm on one batch; returns its named losses
+    start_epoch(), end_epoch(x, y), batches(n, y), training_data(x), training_labels(x, y)
+                              where its training differs from one pass after another over images in batches
     score(x)                  the paper's score of one batch, (n,)
     reconstruct(x), anomaly_map(x), sample(n)      where the paper has them
 """

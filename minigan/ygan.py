@@ -24,6 +24,7 @@ What the paper leaves open, and how it is read here:
 * The weight of the reversal follows Ganin and Lempitsky: 2 / (1 + exp(-10 p)) - 1, where p is the share of
   the training done with the running step.
 * The classifier's hidden layer has a ReLU; PyTorch's initial weights. A shuffle may leave a z_r in its place.
+* The running statistics of the encoders' batch norm come from images and from hybrids, as both pass them.
 * Prototypes (Eq. 16) are means of unit-length codes. For Eq. 17, k-means makes as many clusters as there
   are sub-classes. The range in which the number of clusters is looked for: 2 to `max_clusters`.
 * Released code: the features of Eq. 4 come from a detached x_hat, so this loss reaches no part of the
@@ -165,19 +166,19 @@ class YGAN(SubclassDetector):
             self.E_r = blocks.DCGANEncoder(d, **of_image)
         self.Dec = blocks.DCGANGenerator(2 * self.z_dim, **of_image)
         self.C = blocks.LatentClassifier(d_s, len(self.classes_), self.hidden)
-        if self.lambda_adv:
-            self.Ds = blocks.FeatureDiscriminator(**of_image)
-            self.opt_D = blocks.adam(self.Ds.to(self.device_).parameters(), self.lr, self.betas)
         self.prototypes = Prototypes(len(self.classes_), d_s)
-        networks = self._networks()
-        if self.batch_statistics:
-            for name in {"E_s", "E_r", "Ds"} & set(networks):
-                blocks.forget_running_statistics_(networks[name])
-        # The "generator" of the paper is the autoencoder with the classifier; Ds learns by itself.
-        weights = [
-            p for name, net in networks.items() if name != "Ds" for p in net.to(self.device_).parameters()
-        ]
+        for network in self._networks().values():
+            network.to(self.device_)
+        # The "generator" of the paper is all of these; only Ds learns by itself.
+        weights = [p for network in self._networks().values() for p in network.parameters()]
         self.opt_G = blocks.adam(weights, self.lr, self.betas)
+        if self.lambda_adv:
+            self.Ds = blocks.FeatureDiscriminator(**of_image).to(self.device_)
+            self.opt_D = blocks.adam(self.Ds.parameters(), self.lr, self.betas)
+        if self.batch_statistics:
+            for name, network in self._networks().items():
+                if name != "Dec":
+                    blocks.forget_running_statistics_(network)
 
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1: (n, c, h, w) -> z_s and z_r, (n, d) each; z_r is (n, 0) with a single code."""
@@ -225,8 +226,8 @@ class YGAN(SubclassDetector):
             losses["L_r"] = F.cross_entropy(self.C(z_reversed), y)  # Eq. 8
         if self.lambda_con and self.encoder != "single":
             losses["L_con"] = self.consistency_loss(z_s, z_r)  # Eq. 9
-        weights = {"L_rec": self.lambda_rec, "L_adv": self.lambda_adv, "L_con": self.lambda_con}
-        weights |= {"L_s": self.lambda_s, "L_r": self.lambda_r}
+        weights = {"L_rec": self.lambda_rec, "L_adv": self.lambda_adv, "L_s": self.lambda_s}
+        weights |= {"L_r": self.lambda_r, "L_con": self.lambda_con}
         L_G = sum(weights[name] * loss for name, loss in losses.items())  # Eq. 10
         self.opt_G.zero_grad()
         L_G.backward()
