@@ -1,7 +1,8 @@
-"""Stacks, initialisation, spectral norm, standardisation and the replay buffer."""
+"""Stacks, U-Nets, batch norms, initialisation, spectral norm, standardisation and the replay buffer."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import raises_sentence
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,16 +10,29 @@ from torch import nn
 
 from minigan.blocks import (
     SIZES,
+    AuxiliaryBatchNorm2d,
     DCGANDiscriminator,
+    DCGANEncoder,
     DCGANGenerator,
+    FeatureDiscriminator,
+    LatentClassifier,
     ReplayBuffer,
     Standardize,
+    UNet,
+    UNetPlusPlus,
     adam,
+    add_auxiliary_norms_,
     add_spectral_norm_,
+    auxiliary_norms,
     check_size,
     dcgan_widths,
+    double_convolution,
+    forget_running_statistics_,
     frozen,
+    halving_layers,
     init_normal_,
+    reverse_gradient,
+    running_norms,
 )
 
 
@@ -91,6 +105,331 @@ def test_the_discriminator_treats_each_image_on_its_own_even_while_training():
         if hasattr(module, "_power_method"):
             module._power_method = lambda *args: None
     torch.testing.assert_close(D(x)[:2], D(x[:2]))
+
+
+# ---------------------------------------------------------------------- encoders and feature discriminators
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """In evaluation mode, with weights so large that no path fades away."""
+    torch.manual_seed(0)
+    init_normal_(network, std=0.3)
+    return network.eval()
+
+
+# Counted in the authors' released code: GANomaly's with one channel, Y-GAN's with three, 32x32 pixels.
+@pytest.mark.parametrize(
+    ("network", "n_weights"),
+    [
+        (DCGANEncoder(100, 1, 32), 1_066_752),
+        (DCGANEncoder(100, 3, 32), 1_068_800),
+        (DCGANGenerator(100, 1, 32), 1_066_880),
+        (DCGANGenerator(200, 3, 32), 2_547_328 - 1_068_800),  # Y-GAN's E_s and decoder together: 2,547,328
+        (FeatureDiscriminator(1, 32), 661_248),
+        (FeatureDiscriminator(3, 32), 663_296),
+        (LatentClassifier(100, 9), 3_309),
+    ],
+)
+def test_numbers_of_weights_are_those_of_the_released_code(network, n_weights):
+    assert count(network) == n_weights
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_encoders_and_feature_discriminators_end_in_codes_numbers_and_4x4_maps(size):
+    x = torch.rand(2, 3, size, size)
+    assert DCGANEncoder(7, 3, size, width=2)(x).shape == (2, 7)
+    output, features = FeatureDiscriminator(3, size, width=2)(x)
+    assert output.shape == (2,) and features.shape == (2, dcgan_widths(size, 2, 512)[-1], 4, 4)
+    assert FeatureDiscriminator(3, size, width=2).eval()(x[:1])[0].shape == (1,)
+
+
+def test_the_first_layer_has_no_batch_norm_and_all_others_have_one():
+    """DCGAN's rule; the last layer of an encoder or a discriminator has none either."""
+    kinds = [type(layer).__name__ for layer in halving_layers(1, 64, 2, 512)]
+    assert kinds == ["Conv2d", "LeakyReLU"] + 3 * ["Conv2d", "BatchNorm2d", "LeakyReLU"]
+    for layer in halving_layers(1, 64, 2, 512):
+        assert getattr(layer, "bias", None) is None or isinstance(layer, nn.BatchNorm2d)
+        assert getattr(layer, "negative_slope", 0.2) == 0.2
+    assert [type(layer).__name__ for layer in DCGANEncoder(7, 1, 16, 2)][-3:] == [
+        "LeakyReLU",
+        "Conv2d",
+        "Flatten",
+    ]
+
+
+def test_the_features_are_what_the_output_is_made_of():
+    D, x = FeatureDiscriminator(1, 16, width=4).eval(), torch.rand(3, 1, 16, 16)
+    output, features = D(x)
+    kernel = D.last[0].weight  # (1, 8, 4, 4)
+    torch.testing.assert_close(output, (features * kernel).sum((1, 2, 3)))
+    assert (features < 0).any()  # after the leaky ReLU, whose negative side is not cut off
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_bottleneck_of_2_keeps_four_places_and_as_many_weights(size):
+    E, G = DCGANEncoder(7, 1, size, 2, bottleneck=2), DCGANGenerator(7, 1, size, 2, bottleneck=2)
+    code = E(torch.rand(3, 1, size, size))
+    assert code.shape == (3, 4 * 7) and G(code).shape == (3, 1, size, size)
+    for network, other in ((E, DCGANEncoder(7, 1, size, 2)), (G, DCGANGenerator(7, 1, size, 2))):
+        assert count(network) == count(other)
+
+
+def test_the_places_of_a_2x2_code_are_places_in_the_image():
+    E, G = lively(DCGANEncoder(5, 1, 64, 2, bottleneck=2)), lively(DCGANGenerator(5, 1, 64, 2, bottleneck=2))
+    x = torch.zeros(2, 1, 64, 64)
+    x[1, :, 0, 63] = 1  # top right
+    changed = (E(x)[0] != E(x)[1]).view(5, 2, 2).any(0)
+    assert changed.tolist() == [[False, True], [False, False]]
+    z = torch.zeros(2, 5, 2, 2)
+    z[1, :, 1, 0] = 9  # bottom left
+    image = G(z.flatten(1))
+    changed = (image[0] != image[1])[0]
+    assert changed[56:, :8].any() and not changed[0, 63]
+
+
+def test_the_latent_classifier_has_one_hidden_layer_of_30_units():
+    C, z = LatentClassifier(5, 3), torch.randn(4, 5)
+    assert C[0].weight.shape == (30, 5)
+    hidden = (z @ C[0].weight.T + C[0].bias).clamp(min=0)
+    torch.testing.assert_close(C(z), hidden @ C[2].weight.T + C[2].bias)
+
+
+# ---------------------------------------------------------------------- U-Nets
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_u_nets_have_the_papers_numbers_of_weights(channels):
+    """AGAD, Table 8: 7.76 and 9.04 million, at widths 32 to 512."""
+    assert 7.757e6 <= count(UNet(channels)) <= 7.766e6
+    assert 9.038e6 <= count(UNetPlusPlus(channels)) <= 9.050e6
+
+
+@pytest.mark.parametrize("cls", [UNet, UNetPlusPlus])
+def test_u_nets_have_five_levels_and_return_images(cls):
+    for size in SIZES:
+        for channels in (1, 3):
+            x = cls(channels, width=1)(torch.randn(2, channels, size, size))
+            assert x.shape == (2, channels, size, size) and x.abs().max() <= 1
+    network = cls(1, width=3)
+    assert [block[0].out_channels for block in network.down] == [3, 6, 12, 24, 48]
+    seen = []
+    for block in network.down:
+        block.register_forward_hook(lambda m, args, out: seen.append(out.shape[2]))
+    network(torch.randn(2, 1, 32, 32))
+    assert seen == [32, 16, 8, 4, 2]
+
+
+def test_a_node_is_twice_convolution_norm_and_relu():
+    node, x = double_convolution(2, 3).eval(), torch.randn(2, 2, 5, 5)
+    expected = x
+    for i in (0, 3):
+        expected = F.conv2d(expected, node[i].weight, padding=1)
+        scale, shift = node[i + 1].weight.view(-1, 1, 1), node[i + 1].bias.view(-1, 1, 1)
+        expected = (expected / (1 + 1e-5) ** 0.5 * scale + shift).clamp(min=0)  # running statistics 0 and 1
+    torch.testing.assert_close(node(x), expected)
+
+
+def down(x: torch.Tensor) -> torch.Tensor:
+    return F.max_pool2d(x, 2)
+
+
+def test_the_u_net_by_hand():
+    network = lively(UNet(1, width=2, levels=3))
+    x = torch.randn(2, 1, 8, 8)
+    a = network.down[0](x)
+    b = network.down[1](down(a))
+    c = network.down[2](down(b))
+    b = network.merge[1](torch.cat([b, network.up[1](c)], 1))
+    a = network.merge[0](torch.cat([a, network.up[0](b)], 1))
+    torch.testing.assert_close(network(x), torch.tanh(network.last(a)))
+
+
+def test_u_net_plus_plus_by_hand():
+    """Zhou et al., Figure 1: x[i, j] is made of x[i, 0], ..., x[i, j - 1] and of x[i + 1, j - 1] enlarged."""
+    network = lively(UNetPlusPlus(1, width=2, levels=4))
+
+    def node(key: str, *left_and_below: torch.Tensor) -> torch.Tensor:
+        *left, below = left_and_below
+        return network.merge[key](torch.cat([*left, network.up[key](below)], 1))
+
+    x = torch.randn(2, 1, 16, 16)
+    x00 = network.down[0](x)
+    x10 = network.down[1](down(x00))
+    x20 = network.down[2](down(x10))
+    x30 = network.down[3](down(x20))
+    x01, x11, x21 = node("0,1", x00, x10), node("1,1", x10, x20), node("2,1", x20, x30)
+    x02, x12 = node("0,2", x00, x01, x11), node("1,2", x10, x11, x21)
+    x03 = node("0,3", x00, x01, x02, x12)
+    torch.testing.assert_close(network(x), torch.tanh(network.last(x03)))
+    assert len(network.merge) == 6
+
+
+@pytest.mark.parametrize(("cls", "node"), [(UNet, 0), (UNetPlusPlus, "0,4")])
+def test_skip_connections_carry_what_the_levels_below_have_lost(cls, node):
+    """A checkerboard is gone after one pooling: only the skip connections can rebuild it."""
+    network = lively(cls(1, width=2))
+    x = torch.zeros(1, 1, 16, 16)
+    x[..., ::2, ::2] = x[..., 1::2, 1::2] = 1
+
+    def differs() -> bool:
+        return not torch.equal(network(x), network(x.roll(1, dims=3)))
+
+    def zero(weights: torch.Tensor) -> None:
+        with torch.no_grad():
+            weights.zero_()
+
+    assert differs()
+    zero(network.up[node].weight)
+    assert differs()  # without anything from below
+    first = network.merge[node][0].weight
+    zero(first[:, :-2])  # the channels of the skip connections; the last two come from below
+    assert not differs()
+
+
+# ---------------------------------------------------------------------- the gradient turned round
+
+
+def test_a_reversed_gradient_is_multiplied_by_minus_the_weight():
+    x = torch.tensor([1.0, -2.0], requires_grad=True)
+    for weight in (1.0, 0.25, 0.0):
+        y = reverse_gradient(x, weight)
+        assert torch.equal(y, x)
+        (gradient,) = torch.autograd.grad((y * torch.tensor([3.0, 5.0])).sum(), x)
+        assert gradient.tolist() == [-3 * weight, -5 * weight]
+    (gradient,) = torch.autograd.grad(reverse_gradient(x).sum(), x)
+    assert gradient.tolist() == [-1, -1]
+
+
+def test_a_reversed_gradient_turns_only_what_lies_before_it():
+    before, after = nn.Linear(2, 2), nn.Linear(2, 1)
+    weights, x = [before.weight, after.weight], torch.randn(3, 2)
+    plain = torch.autograd.grad(after(before(x)).sum(), weights)
+    turned = torch.autograd.grad(after(reverse_gradient(before(x), 0.5)).sum(), weights)
+    torch.testing.assert_close(turned[0], -0.5 * plain[0])
+    torch.testing.assert_close(turned[1], plain[1])
+
+
+# ---------------------------------------------------------------------- batch norms
+
+
+def normed() -> nn.Sequential:
+    """A small network with two batch norms, one of them nested."""
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), inner)
+
+
+def statistics(network: nn.Module, which: str = "") -> dict[str, torch.Tensor]:
+    """Copies of the running statistics whose names contain `which`."""
+    return {k: v.clone() for k, v in network.named_buffers() if which in k}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> set[bool]:
+    assert a.keys() == b.keys() and a
+    return {torch.equal(a[k], b[k]) for k in a if not k.endswith("num_batches_tracked")}
+
+
+def test_auxiliary_norms_use_and_move_statistics_of_their_own():
+    network, x = normed(), torch.randn(4, 1, 5, 5) + 3
+    plain = [p.clone() for p in network.parameters()]
+    before = network(x)  # also moves the running statistics, which both norms then start with
+    add_auxiliary_norms_(network)
+    assert [m for m in network.modules() if isinstance(m, AuxiliaryBatchNorm2d)] == [
+        network[1],
+        network[3][1],
+    ]
+    assert count(network) == sum(p.numel() for p in plain) + 2 * (2 + 2)
+    torch.testing.assert_close(network(x), before)
+    main, auxiliary = statistics(network, "main"), statistics(network, "auxiliary")
+    with auxiliary_norms(network):
+        network(x + 5)
+    assert same(main, statistics(network, "main")) == {True}
+    assert same(auxiliary, statistics(network, "auxiliary")) == {False}
+    auxiliary = statistics(network, "auxiliary")
+    network(x)
+    assert same(main, statistics(network, "main")) == {False}
+    assert same(auxiliary, statistics(network, "auxiliary")) == {True}
+    network.eval()
+    usual = network(x)
+    with auxiliary_norms(network):
+        assert not torch.allclose(network(x), usual)
+    torch.testing.assert_close(network(x), usual)
+
+
+def test_auxiliary_norms_learn_scales_of_their_own():
+    network, x = normed(), torch.randn(4, 1, 5, 5)
+    add_auxiliary_norms_(network)
+    with auxiliary_norms(network):
+        network(x).square().sum().backward()
+    for norm in (network[1], network[3][1]):
+        assert norm.auxiliary.weight.grad is not None and norm.main.weight.grad is None
+        assert norm.auxiliary.weight is not norm.main.weight
+
+
+def test_auxiliary_norms_are_put_back_after_an_error():
+    network = normed()
+    add_auxiliary_norms_(network)
+    with pytest.raises(RuntimeError, match="boom"), auxiliary_norms(network):
+        assert network[1].use_auxiliary and network[3][1].use_auxiliary
+        raise RuntimeError("boom")
+    assert not network[1].use_auxiliary and not network[3][1].use_auxiliary
+
+
+def test_a_network_without_auxiliary_norms_takes_no_notice():
+    network, x = normed().eval(), torch.randn(4, 1, 5, 5)
+    expected = network(x)
+    with auxiliary_norms(network):
+        assert torch.equal(network(x), expected)
+
+
+def test_running_norms_use_the_running_statistics_and_leave_them():
+    network, x = normed().train(), torch.randn(4, 1, 5, 5) * 2 + 3
+    network(x)
+    before, of_the_batch = statistics(network), network.eval()(x)
+    network.train()
+    network[3][1].eval()  # was in evaluation mode before, and stays so
+    with running_norms(network):
+        torch.testing.assert_close(network(x), of_the_batch)
+        torch.testing.assert_close(network(x)[:1], network(x[:1]))  # an image is treated on its own
+        network(x).square().sum().backward()
+    assert same(before, statistics(network)) == {True}
+    assert network[1].weight.grad.abs().max() > 0  # scale and shift do learn
+    assert network[1].training and network.training and not network[3][1].training
+
+
+def test_running_norms_are_put_back_after_an_error():
+    network = normed().train()
+    with pytest.raises(RuntimeError, match="boom"), running_norms(network):
+        assert not network[1].training and network[0].training
+        raise RuntimeError("boom")
+    assert network[1].training and network[3][1].training
+
+
+def test_running_norms_hold_both_norms_of_a_pair():
+    network, x = normed().train(), torch.randn(4, 1, 5, 5)
+    add_auxiliary_norms_(network)
+    before = statistics(network)
+    with running_norms(network):
+        network(x)
+        with auxiliary_norms(network):
+            network(x)
+    assert same(before, statistics(network)) == {True}
+
+
+def test_forgotten_statistics_are_those_of_the_batch_in_every_mode():
+    network, x = normed(), torch.randn(4, 1, 5, 5) * 2 + 3
+    in_training = network.train()(x)
+    assert not torch.allclose(network.eval()(x), in_training)
+    forget_running_statistics_(network)
+    for mode in (True, False):
+        torch.testing.assert_close(network.train(mode)(x), in_training)
+    assert not torch.allclose(network(x[:2]), in_training[:2])  # and so an image's neighbours matter
+    assert not [key for key in network.state_dict() if "running" in key or "tracked" in key]
+    network.load_state_dict(network.state_dict())
 
 
 # ---------------------------------------------------------------------- initialisation

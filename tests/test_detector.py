@@ -13,6 +13,7 @@ from helpers import points, raises_sentence, zeros
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
+from minigan import checkpoint, metrics
 from minigan.detector import Detector, NeuralDetector, pick_device, require, seeded
 
 
@@ -351,6 +352,180 @@ def test_validation_with_anomalies_alone_sets_no_threshold():
 def test_validation_sets_that_do_not_fit(validation, kind, words):
     with raises_sentence(kind, *words):
         Distance().fit(points(30), validation=validation)
+
+
+# ---------------------------------------------------------------------- hooks around the steps
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Hooked(Distance):
+    """Notes when its hooks are called and with what; `note` is a buffer that an epoch's end fills."""
+
+    label_meaning: ClassVar = "classes"
+
+    def training_labels(self, x, y):
+        self.given = x.clone(), None if y is None else y.clone()
+        self.asked_before_build = not hasattr(self, "net")
+        labels = y if y is not None else torch.zeros(len(x), dtype=torch.int64)
+        classes, numbers = labels.unique(return_inverse=True)
+        self.classes_ = classes.numpy()
+        return numbers
+
+    def build(self, image_shape):
+        super().build(image_shape)
+        self.net.register_buffer("note", torch.full((len(self.classes_),), torch.inf))
+        self.calls = []
+
+    def batches(self, n, y):
+        self.calls.append(("batches", self.epoch_, n, y.clone()))
+        return super().batches(n, y)
+
+    def training_step(self, x, y):
+        self.calls.append(("step", self.epoch_))
+        return super().training_step(x, y)
+
+    def end_epoch(self, x, y):
+        self.calls.append(
+            ("end", self.epoch_, x.clone(), y.clone(), self.net.training, torch.is_grad_enabled())
+        )
+        self.net.note.fill_(self.epoch_)
+
+    def score(self, x):
+        return super().score(x) * (1 if self.net.note[0] == 2 else -1)  # good after the second epoch alone
+
+
+GAPS = np.array([5, -3, 9])[np.arange(30) % 3]  # labels are names, not numbers from 0
+
+
+def test_hooks_are_called_in_order_with_all_training_items():
+    x = points(30)
+    detector = Hooked(holdout=0, epochs=2).fit(x, GAPS)
+    assert [call[:2] for call in detector.calls] == [
+        call for epoch in (1, 2) for call in [("batches", epoch), *[("step", epoch)] * 3, ("end", epoch)]
+    ]
+    numbers = torch.from_numpy(np.array([1, 0, 2])[np.arange(30) % 3])
+    for name, _, *arguments in detector.calls:
+        if name == "batches":
+            assert arguments[0] == 30 and torch.equal(arguments[1], numbers)
+        if name == "end":
+            np.testing.assert_array_equal(arguments[0], x)
+            assert torch.equal(arguments[1], numbers)
+            assert arguments[2:] == [False, False]  # neither training mode nor gradients
+
+
+def test_training_labels_are_asked_for_once_before_build_without_held_out_items():
+    x = points(30)
+    detector = Hooked(holdout=0.2).fit(x, GAPS)
+    images, labels = detector.given
+    assert detector.asked_before_build and len(images) == 24
+    np.testing.assert_array_equal(
+        labels, GAPS[[np.flatnonzero((x == row).all(1))[0] for row in images.numpy()]]
+    )
+    for _, _, batch, y in detector.seen:  # training steps see what came out
+        rows = [np.flatnonzero((x == row).all(1))[0] for row in batch.numpy()]
+        np.testing.assert_array_equal(detector.classes_[y], GAPS[rows])
+
+
+def test_training_labels_may_be_made_where_none_came():
+    detector = Hooked().fit(points(30))
+    assert detector.given[1] is None
+    assert all((y == 0).all() and len(y) == len(x) for _, _, x, y in detector.seen)
+
+
+def test_a_method_may_mix_its_batches_otherwise():
+    class Uneven(Distance):
+        def batches(self, n, y):
+            return [torch.tensor([3, 3, 3]), torch.tensor([0, 1])]
+
+    x = points(20)
+    detector = Uneven(holdout=0, epochs=1, lr=0.0).fit(x)
+    np.testing.assert_array_equal(rows_seen(detector, 1), x[[3, 3, 3, 0, 1]])
+    assert [step for _, step, _, _ in detector.seen] == [0, 1]
+    losses = [((batch - detector.centre()) ** 2).mean().item() for _, _, batch, _ in detector.seen]
+    assert detector.history_["loss"].iloc[0] == pytest.approx(np.mean(losses))  # over two batches
+
+
+def test_what_an_epochs_end_has_learned_belongs_to_the_weights_of_that_epoch():
+    detector = Hooked(epochs=3, validate_every=1).fit(points(30), GAPS, validation=far())
+    assert detector.history_["auroc"].tolist() == [0, 1, 0]  # it is there before the first look
+    assert detector.net.note.tolist() == [3, 3, 3]
+    detector.use("selected")
+    assert detector.net.note.tolist() == [2, 2, 2]
+    assert metrics.auroc(far()[1], detector.anomaly_score(far()[0])) == 1
+
+
+def test_an_interrupted_epoch_leaves_what_the_last_finished_one_has_learned():
+    class Interrupted(Hooked):
+        def training_step(self, x, y):
+            if self.epoch_ == 3:
+                raise KeyboardInterrupt
+            return super().training_step(x, y)
+
+    with pytest.warns(UserWarning, match="those after epoch 2"):
+        assert Interrupted().fit(points(30), GAPS).net.note.tolist() == [2, 2, 2]
+
+
+def test_classes_and_buffers_stand_in_the_checkpoint(tmp_path):
+    detector = Hooked(epochs=2).fit(points(30), GAPS)
+    detector.save(tmp_path / "a")
+    loaded = Hooked.load(tmp_path / "a")
+    assert loaded.classes_.tolist() == [-3, 5, 9] and loaded.classes_.dtype == np.int64
+    assert loaded.net.note.tolist() == [2, 2, 2]
+    np.testing.assert_array_equal(loaded.anomaly_score(points(5)), detector.anomaly_score(points(5)))
+    Distance().fit(points(30)).save(tmp_path / "b")
+    assert not hasattr(Distance.load(tmp_path / "b"), "classes_")
+
+
+@pytest.mark.parametrize(
+    "classes", ["abc", ["a", "b", "c"], [[1, 2, 3]], 5, {"1": 2}, [None] * 3, [10**30] * 3]
+)
+def test_classes_in_a_broken_checkpoint(classes, tmp_path):
+    Hooked(epochs=1).fit(points(30), GAPS).save(tmp_path / "a")
+    header, tensors = checkpoint.read(tmp_path / "a")
+    checkpoint.write(tmp_path / "b", header | {"classes": classes}, tensors)
+    with raises_sentence(ValueError, "does not describe a working Hooked"):
+        Hooked.load(tmp_path / "b")
+
+
+@pytest.mark.parametrize("classes", [None, [1, 2], [1, 2, 3, 4]])
+def test_a_checkpoint_with_fewer_or_more_classes_than_its_networks(classes, tmp_path):
+    Hooked(epochs=1).fit(points(30), GAPS).save(tmp_path / "a")
+    header, tensors = checkpoint.read(tmp_path / "a")
+    checkpoint.write(tmp_path / "b", header | {"classes": classes}, tensors)
+    with raises_sentence(ValueError, "does not describe a working Hooked"):
+        Hooked.load(tmp_path / "b")
+
+
+def test_a_second_fit_forgets_the_classes():
+    detector = Hooked().fit(points(30), GAPS).fit(points(30), np.arange(30) % 2)
+    assert detector.classes_.tolist() == [0, 1]
+
+
+# ---------------------------------------------------------------------- in parts
+
+
+def test_functions_of_many_images_are_computed_in_parts():
+    detector, seen = Distance().fit(zeros(20)), []
+    detector.net.train()
+
+    def double(x):
+        seen.append((len(x), detector.net.training, torch.is_inference_mode_enabled()))
+        assert x.dtype == torch.float32 and x.min() >= -1 and x.max() <= 1 and x.shape[1:] == (1, 16, 16)
+        return 2 * x
+
+    x = np.concatenate([zeros(150)] * 4)
+    result = detector.in_parts(double, x)
+    assert seen == [(256, False, True), (256, False, True), (len(x) - 512, False, True)]
+    assert isinstance(result, np.ndarray) and result.dtype == np.float32
+    np.testing.assert_allclose(result[:, 0], 2 * (x / 127.5 - 1), atol=1e-6)  # in the order of the images
+    assert detector.in_parts(double, x[:1]).shape == (1, 1, 16, 16)
+
+
+def test_functions_of_images_want_a_fitted_detector_and_images_like_those_of_training():
+    with raises_sentence(NotFittedError, "not fitted"):
+        Distance().in_parts(lambda x: x, zeros(2))
+    with raises_sentence(ValueError, "(1, 16, 16)", "(3, 16, 16)"):
+        Distance().fit(zeros(20)).in_parts(lambda x: x, zeros(2, channels=3))
 
 
 # ---------------------------------------------------------------------- what goes wrong while training
