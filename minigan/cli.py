@@ -50,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(score, "learn from a folder of normal images, then score the images of another")
     sub.add_argument("folder", help="images to score")
-    sub.add_argument("--train", required=True, metavar="FOLDER", help="normal images to learn from")
+    sub.add_argument(
+        "--train",
+        required=True,
+        metavar="FOLDER",
+        help="normal images to learn from; a sub-folder for each sub-class where the method wants these",
+    )
     sub.add_argument("--method", default="ALGAN", metavar="NAME", help="see `minigan methods`; default ALGAN")
     sub.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="side; default 64")
     sub.add_argument(
@@ -106,7 +111,13 @@ def score(options: argparse.Namespace) -> None:
         )
     test = images.read_folder(options.folder, size=detector.image_size, channels=train.shape[1])
 
-    scores = detector.fit(train).anomaly_score(test)
+    labels = None
+    if detector.label_meaning == "classes" and detector.labels == "given":
+        try:
+            labels = images.folder_classes(options.train)
+        except ValueError as error:
+            raise ValueError(f"{error}, or let --set labels=cluster find sub-classes") from error
+    scores = detector.fit(train, labels).anomaly_score(test)
     names = [path.relative_to(options.folder).as_posix() for path in files]
     table = pd.DataFrame({"file": names, "score": scores, "anomalous": scores > detector.threshold_})
     if options.out:

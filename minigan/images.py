@@ -184,6 +184,25 @@ def image_files(folder: str | Path) -> list[Path]:
     return files
 
 
+def folder_classes(folder: str | Path) -> np.ndarray:
+    """Which sub-folder each image of `image_files` lies in: (n,) int64, counted from 0 in sorted order.
+
+    For methods that learn from sub-classes of the normal images: `fit(folder, folder_classes(folder))`.
+
+    Raises:
+        FileNotFoundError: see `image_files`.
+        ValueError: an image lies beside the sub-folders, not in one.
+    """
+    paths = [path.relative_to(folder) for path in image_files(folder)]
+    loose = [path for path in paths if len(path.parts) == 1]
+    if loose:
+        raise ValueError(
+            f"the image {loose[0].name!r} lies in {str(folder)!r} itself and not in a sub-folder; put the "
+            "images of each sub-class into a sub-folder of their own"
+        )
+    return np.unique([path.parts[0] for path in paths], return_inverse=True)[1].astype(np.int64)
+
+
 def read_folder(folder: str | Path, *, size: int | None = None, channels: int | None = None) -> Tensor:
     """Read all images of a folder: (n, c, h, w) uint8, in the order of `image_files`.
 

@@ -67,6 +67,25 @@ def test_score_with_a_network(folders, capsys):
     assert "of 20 images lie above the threshold" in capsys.readouterr().out
 
 
+def test_score_takes_sub_classes_from_sub_folders(folders, capsys):
+    settings = ["--image-size", "16", "--method", "SoftmaxClassifier", "--set", "width=2", "epochs=1"]
+    assert score(folders, *settings) == 2
+    said = capsys.readouterr().err
+    assert "'00.png' lies in" in said and "sub-folder" in said and "--set labels=cluster" in said
+    assert score(folders, *settings, "labels=cluster", "cluster_features=pixels", "max_clusters=3") == 0
+    for i, path in enumerate(images.image_files(folders / "good")):
+        (folders / "good" / str(i % 3)).mkdir(exist_ok=True)
+        path.rename(folders / "good" / str(i % 3) / path.name)
+    assert score(folders, *settings) == 0
+    assert "of 20 images lie above the threshold" in capsys.readouterr().out
+
+
+def test_score_takes_parameters_that_may_be_none(folders, capsys):
+    settings = ["generator=naive", "width=2", "epochs=1", "batch_size=8"]
+    assert score(folders, "--image-size", "16", "--method", "AGAD", "--set", *settings) == 0
+    assert "of 20 images lie above the threshold" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -16,6 +16,7 @@ from minigan.images import (
     AUGMENTATIONS,
     as_tensor,
     augment,
+    folder_classes,
     image_files,
     read_folder,
     resize,
@@ -230,6 +231,19 @@ def test_a_folder_is_read_in_sorted_order_with_its_subfolders(tmp_path):
         result = as_tensor(folder)
         assert result.dtype == torch.uint8
         np.testing.assert_array_equal(result[:, 0].numpy(), x[[2, 1, 0, 3]])
+
+
+def test_sub_folders_are_classes_in_the_order_of_the_files(tmp_path):
+    for name in ("pear/a.png", "apple/deep/b.png", "apple/a.png", "quince/a.png"):
+        save(tmp_path, name, zeros(1)[0])
+    names = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)]
+    found = dict(zip(names, folder_classes(str(tmp_path)), strict=True))
+    assert found == {"apple/a.png": 0, "apple/deep/b.png": 0, "pear/a.png": 1, "quince/a.png": 2}
+    save(tmp_path, "loose.png", zeros(1)[0])
+    with raises_sentence(ValueError, "'loose.png'", "not in a sub-folder"):
+        folder_classes(tmp_path)
+    with raises_sentence(FileNotFoundError, "no folder"):
+        folder_classes(tmp_path / "nowhere")
 
 
 def test_a_folder_inside_a_hidden_one_is_read(tmp_path):
