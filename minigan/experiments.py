@@ -157,12 +157,14 @@ YGAN_VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
 #: AGAD on digits: 800 steps, as many as the paper's 35 epochs of 6000 images in batches of 256. The batch is
 #: an eighth of the paper's, and so is the least number of labelled anomalies in it.
 AGAD_DIGITS: dict[str, Any] = {"epochs": 200, "batch_size": 32, "min_anomalies": 4}
-#: The three generators, each at a quarter of the paper's width, and one without L_adcon.
+#: The three generators, each at a quarter of the paper's width; one without L_adcon, and one whose second
+#: pass has batch norms of its own (AdvProp in the paper's Table 5).
 GENERATORS: dict[str, dict[str, Any]] = {
     "naive": {"generator": "naive", "width": 16},
     "unet": {"generator": "unet", "width": 8},
     "unet++": {"generator": "unet++", "width": 8},
     "naive, without L_adcon": {"generator": "naive", "width": 16, "lambda_adcon": 0.0},
+    "naive, auxiliary norms": {"generator": "naive", "width": 16, "auxiliary_norms": True},
 }
 #: What the generator is to spoil of a labelled anomaly.
 DISTANCES: dict[str, dict[str, Any]] = {
