@@ -26,7 +26,9 @@ What the paper leaves open, and how it is read here:
   The default is Eq. 10; `anomaly_distance="x"` is Eq. 3. Line 9 of Algorithm 1 gives the adversarial loss
   another target than Eq. 10 does; Eq. 10 it is. Losses in a denominator are kept from 0 by adding 0.01.
 * L_a and L_n (Eq. 11) are means over the anomalous and over the normal images of a batch, added.
-* Normal and anomalous images of a batch share one pass through G, and so batch norm; x_hat has its own.
+* Normal and anomalous images of a batch share one pass through G, x_hat has its own. The running averages
+  of batch norm take in both passes, and fit neither where L_adcon drives the two apart: on small data the
+  score in evaluation mode suffers. `auxiliary_norms`, from section 6.2, keeps them apart.
 * "At least 32 anomalies in each batch": their share of the training set, or 32 if that is more, drawn again
   and again where there are fewer. An epoch is one pass over the normal images.
 * delta, the "threshold to reset theta_d", is used by no line of Algorithm 1. In GANomaly, the discriminator
