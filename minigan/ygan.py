@@ -167,11 +167,10 @@ class YGAN(SubclassDetector):
         self.Dec = blocks.DCGANGenerator(2 * self.z_dim, **of_image)
         self.C = blocks.LatentClassifier(d_s, len(self.classes_), self.hidden)
         self.prototypes = Prototypes(len(self.classes_), d_s)
-        for network in self._networks().values():
-            network.to(self.device_)
         # The "generator" of the paper is all of these; only Ds learns by itself.
-        weights = [p for network in self._networks().values() for p in network.parameters()]
-        self.opt_G = blocks.adam(weights, self.lr, self.betas)
+        encoders = [self.E_s, self.E_r] if self.encoder == "dual" else [self.E_s]
+        generator = nn.ModuleList([*encoders, self.Dec, self.C, self.prototypes]).to(self.device_)
+        self.opt_G = blocks.adam(generator.parameters(), self.lr, self.betas)
         if self.lambda_adv:
             self.Ds = blocks.FeatureDiscriminator(**of_image).to(self.device_)
             self.opt_D = blocks.adam(self.Ds.parameters(), self.lr, self.betas)
