@@ -15,7 +15,8 @@ anomalies exist, it learns to spoil them too. The score is how far the reconstru
 What the paper leaves open, and how it is read here:
 
 * "Details as in the original works" (Fig. 5): every node of the U-Nets is twice convolution, batch norm,
-  ReLU; 2x2 transposed convolutions go up (only then are there 7.76 and 9.04 million weights); tanh ends all.
+  ReLU, though the figure's own example has another order. 2x2 transposed convolutions go up (only then are
+  there 7.76 and 9.04 million weights); tanh ends all.
 * Table 7 read literally gives the naive generator a 2x2 bottleneck, GANomaly's, whose layers it has, 1x1:
   `bottleneck`. Both have the same weights.
 * Widths and kernels of D are not given: 64 and 128 channels, 4x4 kernels of stride 2, and a 3x3 convolution
@@ -41,6 +42,7 @@ Not in this file: scoring with batch statistics, as some code of this lineage do
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -145,20 +147,21 @@ class AGAD(NeuralDetector):
     lambda_con: float = 50.0
     lambda_adcon: float = 15.0
     lambda_lat: float = 5.0
-    #: Labelled anomalies in a batch, at least, when there are any (section 3.3.2).
+    #: Labelled anomalies in a batch, at least, when there are any (section 3.3.2); half of a small batch.
     min_anomalies: int = 32
     #: What G is to spoil of a labelled anomaly: its reconstruction "x_hat" (Eq. 10), or itself, "x" (Eq. 3).
     anomaly_distance: Literal["x_hat", "x"] = "x_hat"
     #: G's second pass, over x_hat, has batch norms of its own, as in AdvProp (section 6.2).
     auxiliary_norms: bool = False
-    #: In G, labelled anomalies neither use the batch's statistics nor change the running ones (section 6.2).
+    #: In G, labelled anomalies and their copies are normalised with the running statistics and do not change
+    #: them: how "switching off" batch norm for them (section 6.2, Table 5's "Freeze BN") is read here.
     freeze_norms: bool = False
     #: Start D anew when its loss in a step falls below this (GANomaly: 1e-5); 0 = never.
     reset_below: float = 0.0
     #: Learning rate and momentums of both Adams.
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    #: Channels of the layers next to the image; None is the paper's: 32 in the U-Nets, 64 in "naive".
+    #: Channels of the layers next to the image; None: 32 in the U-Nets, 64 in "naive" (the paper's) and in D.
     width: int | None = None
     #: Side of the naive generator's innermost map, 1 or 2; its channels.
     bottleneck: int = 1
@@ -173,8 +176,8 @@ class AGAD(NeuralDetector):
             self.G = network(channels, self.width or 32)
         if self.auxiliary_norms:
             blocks.add_auxiliary_norms_(self.G)
-        self.D = Discriminator(channels, self.width or 64)
-        self.G.to(self.device_), self.D.to(self.device_)
+        self.G.to(self.device_)
+        self.D = Discriminator(channels, self.width or 64).to(self.device_)
         self.opt_G = blocks.adam(self.G.parameters(), self.lr, self.betas)
         self.opt_D = blocks.adam(self.D.parameters(), self.lr, self.betas)
 
@@ -185,7 +188,8 @@ class AGAD(NeuralDetector):
             return super().batches(n, y)
         normal, anomalous = (y == 0).nonzero()[:, 0], (y == 1).nonzero()[:, 0]
         share = round(self.batch_size_ * len(anomalous) / n)
-        self.n_anomalies = min(max(share, self.min_anomalies), self.batch_size_ - 1)
+        at_least = min(self.min_anomalies, self.batch_size_ // 2)  # or hardly a normal image would be left
+        self.n_anomalies = min(max(share, at_least), self.batch_size_ - 1)
         each = min(self.batch_size_ - self.n_anomalies, len(normal))
         steps = len(normal) // each
         order = normal[self._shuffle(len(normal))].split(each)[:steps]
@@ -200,8 +204,10 @@ class AGAD(NeuralDetector):
         """Algorithm 1 for one batch x, (b, c, h, w), whose last `n_anomalies` images are anomalies."""
         parts = [len(x) - self.n_anomalies, self.n_anomalies]
         x_hat = self.reconstruct_batch(x, parts)  # line 3
-        with blocks.auxiliary_norms(self.G):  # where it has any
-            x_hat_again = self.G(x_hat)  # line 4
+        # Without L_adcon the second pass only measures, and must leave no trace in the running averages.
+        untouched = nullcontext() if self.lambda_adcon else blocks.running_norms(self.G)
+        with blocks.auxiliary_norms(self.G), untouched:  # auxiliary norms: where it has any
+            x_hat_again = self.reconstruct_batch(x_hat, parts)  # line 4
         with blocks.frozen(self.D):  # the gradient passes through D to G, but D does not learn to help G
             _, z = self.D(x)
             y_hat, z_hat = self.D(x_hat)
@@ -239,10 +245,10 @@ class AGAD(NeuralDetector):
         """G(x), in one pass, or with the anomalies apart where their batch norm is frozen."""
         if not (self.freeze_norms and self.n_anomalies):
             return self.G(x)
-        x_n, x_a = x.split(parts)
-        x_hat_n = self.G(x_n)
+        normal, anomalous = x.split(parts)
+        copies = self.G(normal)
         with blocks.running_norms(self.G):
-            return torch.cat([x_hat_n, self.G(x_a)])
+            return torch.cat([copies, self.G(anomalous)])
 
     def score(self, x: Tensor) -> Tensor:
         """||x - G(x)||_2 (section 3.3.3): (n, c, h, w) -> (n,)."""
@@ -265,5 +271,6 @@ class AGAD(NeuralDetector):
         self._check_at_least(1, "z_dim", "min_anomalies")
         self._check_at_least(2, "batch_size")
         require(self.bottleneck in (1, 2), f"bottleneck must be 1 or 2, got {self.bottleneck}")
-        good = self.width is None or (isinstance(self.width, int | np.integer) and self.width >= 1)
+        whole = isinstance(self.width, int | np.integer) and not isinstance(self.width, bool)
+        good = self.width is None or (whole and self.width >= 1)
         require(good, f"width must be None or a whole number of channels, got {self.width!r}")

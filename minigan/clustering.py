@@ -4,7 +4,7 @@ Y-GAN learns from the sub-classes of the normal images. Where nobody has named t
 paper guesses them: describe each image by EfficientNet-B4's features, reduce these to 100 numbers, and
 let k-means put alike images together.
 
-Source: Ivanovska and Struc, Y-GAN: Learning Dual Data Representations for Efficient Anomaly Detection.
+Source: Ivanovska and Struc, Y-GAN: Learning Dual Data Representations for Anomaly Detection in Images.
 The silhouette: Kaufman and Rousseeuw, Finding Groups in Data, Wiley (the paper cites the printing of 2009).
 """
 
@@ -69,7 +69,12 @@ def weak_labels(
     largest = max_clusters if n_clusters is None else n_clusters
     if largest < 2:
         raise ValueError(f"sub-classes are at least 2 clusters, got {largest}")
-    different = len(np.unique(x.flatten(1).numpy(), axis=0))
+    seen: set[bytes] = set()
+    for image in x:  # until it is known that there are enough different ones
+        seen.add(image.numpy().tobytes())
+        if len(seen) >= largest:
+            break
+    different = len(seen)
     if n_clusters is None:
         if len(x) < 3 or different < 2:
             raise ValueError(

@@ -53,7 +53,7 @@ class Detector(OutlierMixin, BaseEstimator):
     Attributes after `fit`:
         image_shape_: (c, h, w) of the training images, or (d,) for vectors.
         threshold_: images scoring above it are called anomalous. `offset_` is minus it, scikit-learn's name.
-        classes_: the labels that `fit` was given, ascending, for methods to which they mean classes.
+        classes_: the labels that were trained on, ascending, for methods to which they mean classes.
         history_: pandas DataFrame, one row per epoch (empty for detectors without epochs).
     """
 
@@ -355,7 +355,8 @@ class NeuralDetector(Detector):
         """One epoch's batches, as indices of the n training items: each once, in random order.
 
         An incomplete last batch is left out; its images come again with the next shuffle. A method that
-        mixes its batches otherwise replaces this; y (n,) are the labels.
+        mixes its batches otherwise replaces this (and has no use for `steps_per_epoch_`); y (n,) are the
+        labels.
         """
         order = torch.randperm(n, generator=self.rng_, device=self.device_)
         return order.split(self.batch_size_)[: n // self.batch_size_]
@@ -594,5 +595,8 @@ def _check_labels(labels: Any, n: int) -> Tensor:
         f"expected {n} labels, one per image, got shape {array.shape}",
     )
     if array.dtype.kind not in "biu":
-        raise ValueError(f"labels must be whole numbers, got {array.dtype}")
+        raise ValueError(
+            f"labels must be whole numbers, got {array.dtype}; numpy.unique(labels, return_inverse=True)[1] "
+            "numbers names"
+        )
     return torch.from_numpy(array.astype(np.int64))

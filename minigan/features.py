@@ -57,9 +57,10 @@ class Backbone:
         if architecture not in WEIGHTS:
             raise ValueError(f"there is no architecture {architecture!r}; choose from {', '.join(WEIGHTS)}")
         if architecture == "wide_resnet101_2":
-            network, classifier, state = wide_resnet101_2(), "fc", load_weights(weights)
+            network, classifier = wide_resnet101_2(), "fc"
         else:
-            network, classifier, state = efficientnet_b4(), "classifier", load_weights(weights, architecture)
+            network, classifier = efficientnet_b4(), "classifier"
+        state = load_weights(weights, architecture)
         try:
             network.load_state_dict(state)
         except (RuntimeError, TypeError) as error:

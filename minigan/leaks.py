@@ -7,7 +7,8 @@ and the variance of its batch. Code that forgets to switch to evaluation mode be
 GANomaly's and Skip-GANomaly's, therefore gives an image another score in other company. If the test images
 are also sorted, normal ones first, the company says nearly always which of the two an image is.
 
-A detector's own `anomaly_score` never does this. What is here does it on purpose, to measure its worth.
+A detector's own `anomaly_score` never does this (but for `YGAN(batch_statistics=True)`, a switch that
+imitates published code). What is here does it on purpose, to measure its worth.
 """
 
 from __future__ import annotations

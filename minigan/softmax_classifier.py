@@ -58,9 +58,9 @@ class SoftmaxClassifier(SubclassDetector):
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = blocks.check_size(image_shape)
-        self.E_s = blocks.DCGANEncoder(self.z_dim, channels, size, self.width, self.max_width)
-        self.C = blocks.LatentClassifier(self.z_dim, len(self.classes_), self.hidden)
-        self.E_s.to(self.device_), self.C.to(self.device_)
+        E_s = blocks.DCGANEncoder(self.z_dim, channels, size, self.width, self.max_width)
+        C = blocks.LatentClassifier(self.z_dim, len(self.classes_), self.hidden)
+        self.E_s, self.C = E_s.to(self.device_), C.to(self.device_)
         self.opt = blocks.adam([*self.E_s.parameters(), *self.C.parameters()], self.lr, self.betas)
 
     def training_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ class SoftmaxClassifier(SubclassDetector):
 
     def score(self, x: Tensor) -> Tensor:
         """1 - the largest probability (section 2 of the paper): (n, c, h, w) -> (n,) in [0, 1 - 1/N]."""
-        return one_minus_confidence(self.C(self.E_s(x)))
+        return one_minus_confidence(self.C(self.semantic(x)))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -58,8 +58,8 @@ class SubclassDetector(NeuralDetector):
         classes, y = y.unique(return_inverse=True)
         require(
             len(classes) >= 2,
-            f"{type(self).__name__} got a single sub-class, so every score would be 0: pass the labels of at "
-            "least 2 sub-classes, or labels='cluster' to find some",
+            f"{type(self).__name__} has a single sub-class to learn from, nothing to tell apart; pass labels "
+            "of more (and validation images, lest rare ones be held out), or labels='cluster' to find some",
         )
         self.classes_ = classes.numpy()
         return y
@@ -80,17 +80,23 @@ class SubclassDetector(NeuralDetector):
         """
         from captum.attr import LayerAttribution, LayerGradCam  # here: only this method needs it
 
+        def logits(x: Tensor) -> Tensor:
+            return self.C(self.semantic(x))
+
         def explain(x: Tensor) -> Tensor:
+            target = logits(x).argmax(1)
             with torch.inference_mode(False), torch.enable_grad():
-                x = x.clone()  # an inference tensor knows no gradients
-                network = nn.Sequential(self.E_s, self.C)
-                maps = LayerGradCam(network, self.last_map()).attribute(
-                    x, target=network(x).argmax(1), relu_attributions=True
-                )
+                x, target = x.clone(), target.clone()  # an inference tensor knows no gradients
+                cam = LayerGradCam(logits, self.last_map())
+                maps = cam.attribute(x, target=target, relu_attributions=True)
                 maps = LayerAttribution.interpolate(maps, tuple(x.shape[2:]), "bilinear")
             return maps[:, 0].detach()
 
         return self.in_parts(explain, images)
+
+    def semantic(self, x: Tensor) -> Tensor:
+        """The code that C reads: (n, c, h, w) -> (n, d)."""
+        return self.E_s(x)
 
     def last_map(self) -> nn.Module:
         """The layer of `E_s` whose output, (n, width, 4, 4), the code is read from."""
@@ -99,4 +105,9 @@ class SubclassDetector(NeuralDetector):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._check_choice("labels", "given", "cluster")
+        source = self.cluster_features
+        require(
+            isinstance(source, str | Path),
+            f"cluster_features must be 'imagenet', 'pixels' or the path of a state dict, got {source!r}",
+        )
         self._check_at_least(2, "max_clusters", "batch_size")

@@ -17,21 +17,23 @@ The paper calls the decoder D. In this book D is a discriminator's letter, so th
 
 What the paper leaves open, and how it is read here:
 
-* L1 and squared L2 norms (Eq. 3, 4) are means over their elements, as in GANomaly, whose weights 50 and 1
-  the paper takes over. f (Eq. 4) is the 4x4 map before the discriminator's last convolution.
+* L1 and squared L2 norms (Eq. 3, 4) are means over their elements, as in GANomaly, which has the same
+  weights, 50 and 1. f (Eq. 4) is the 4x4 map before the discriminator's last convolution.
 * Eq. 11 lists L_rec in the discriminator's loss too, where it has no gradient: it is left out.
-* No batch norm in the first and last layer of the encoders, no biases; weights N(0, 0.02^2) (DCGAN).
+* Section 4.3 puts batch norm behind the activation; here it stands before it, as in DCGAN. None in the
+  first and last layer of the encoders, no biases, weights N(0, 0.02^2), as there.
 * The weight of the reversal follows Ganin and Lempitsky: 2 / (1 + exp(-10 p)) - 1, where p is the share of
   the training done with the running step.
 * The classifier's hidden layer has a ReLU; PyTorch's initial weights. A shuffle may leave a z_r in its place.
-* The running statistics of the encoders' batch norm come from images and from hybrids, as both pass them.
+  E_s's batch norm collects its running statistics from images and from hybrids, since both pass it.
 * Prototypes (Eq. 16) are means of unit-length codes. For Eq. 17, k-means makes as many clusters as there
   are sub-classes. The range in which the number of clusters is looked for: 2 to `max_clusters`.
 * Released code: the features of Eq. 4 come from a detached x_hat, so this loss reaches no part of the
   generator (`detach_features`). Eq. 9 is 1 - |cos| over 64 shuffles a step, with a second such term for z_r
-  (`consistency="released"`). Batch statistics always (`batch_statistics`). Defaults are the paper's.
+  (`consistency="released", shuffles=64`). Batch statistics always (`batch_statistics`).
 
-Not in this file: the augmentations of PlantVillage, and the choice of the best epoch on the test set.
+Not in this file: PlantVillage's augmentations; the released code's stepped learning rate, its choice of the
+best epoch on the test set, and its scaling of scores by the test set's extremes.
 """
 
 from __future__ import annotations
@@ -122,7 +124,7 @@ class YGAN(SubclassDetector):
     z_dim: int = 100
     #: Units of the classifier's hidden layer.
     hidden: int = 30
-    #: Weights of the losses in Eq. 10: the paper's lambda 1 to 5. With 0 a loss is not computed.
+    #: Weights of the losses in Eq. 10: the paper's lambda 1 to 5. With 0, a loss (but L_rec) is left out.
     lambda_rec: float = 50.0
     lambda_adv: float = 1.0
     lambda_s: float = 1.0
@@ -144,8 +146,8 @@ class YGAN(SubclassDetector):
     shuffles: int = 1
     #: Released code: no gradient of L_adv reaches the generator.
     detach_features: bool = False
-    #: Released code: encoders and discriminator normalise with the batch at hand, also while scoring. A score
-    #: then depends on the other images of its batch: for the book's chapter about that, not for use.
+    #: Released code: encoders and discriminator normalise with the batch at hand, also while scoring. Not
+    #: for use: a score then depends on the other images of its batch.
     batch_statistics: bool = False
 
     def training_labels(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -186,6 +188,9 @@ class YGAN(SubclassDetector):
         z = self.E_s(x)
         return z.split(self.z_dim, dim=1) if self.encoder == "split" else (z, z[:, :0])
 
+    def semantic(self, x: Tensor) -> Tensor:  # z_s alone: (n, c, h, w) -> (n, d)
+        return self.E_s(x)[:, : self.z_dim] if self.encoder == "split" else self.E_s(x)
+
     def decode(self, z_s: Tensor, z_r: Tensor) -> Tensor:
         """Eq. 2: two codes, (n, d) each -> images (n, c, h, w) in [-1, 1]."""
         return self.Dec(torch.cat([z_s, z_r], dim=1))
@@ -200,10 +205,11 @@ class YGAN(SubclassDetector):
         total = 0.0
         for _ in range(self.shuffles):
             order = torch.randperm(len(z_r), generator=self.rng_, device=z_r.device)
-            z_s_again, z_r_again = self.codes(self.decode(z_s, z_r[order]))  # of the hybrid x_hat'
+            hybrid = self.decode(z_s, z_r[order])  # x_hat'
             if self.consistency == "paper":
-                total = total + L_con(z_s, z_s_again)
+                total = total + L_con(z_s, self.semantic(hybrid))
             else:
+                z_s_again, z_r_again = self.codes(hybrid)
                 total = total + 1 - F.cosine_similarity(z_s, z_s_again).abs().mean()
                 total = total + 1 - F.cosine_similarity(z_r[order], z_r_again).abs().mean()
         return total / self.shuffles
@@ -242,7 +248,7 @@ class YGAN(SubclassDetector):
 
     def end_epoch(self, x: Tensor, y: Tensor) -> None:
         """The prototypes of Eq. 16 and 17, from the codes of all training images."""
-        z_s = self._in_parts(lambda x: F.normalize(self.codes(x)[0]), x)  # (n, d), of unit length
+        z_s = self._in_parts(lambda x: F.normalize(self.semantic(x)), x)  # (n, d), of unit length
         for i in range(len(self.classes_)):
             self.prototypes.classes[i] = z_s[y.cpu() == i].mean(0)
             if self.clusters_ is not None:
@@ -253,12 +259,12 @@ class YGAN(SubclassDetector):
 
     def score(self, x: Tensor) -> Tensor:
         """The score chosen by `scored_by`: (n, c, h, w) -> (n,)."""
+        self._check_score()  # it may have been changed after `fit`
         if self.scored_by in ("softmax", "entropy"):  # E_s and C are enough
-            logits = self.C(self.codes(x)[0])
+            logits = self.C(self.semantic(x))
             if self.scored_by == "softmax":
                 return one_minus_confidence(logits)  # Eq. 12
             return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)  # Eq. 18
-        z_s, z_r = self.codes(x)
         if self.scored_by in ("prototype", "weak_prototype"):
             known = self.prototypes.classes if self.scored_by == "prototype" else self.prototypes.clusters
             require(
@@ -266,11 +272,13 @@ class YGAN(SubclassDetector):
                 "there are no prototypes of clusters, because fit makes them only when they are asked for; "
                 "pass scored_by='weak_prototype' before fit",
             )
-            return (F.normalize(z_s)[:, None] - known).square().sum(2).amin(1)  # Eq. 16, 17
+            z_s = F.normalize(self.semantic(x))
+            return (z_s[:, None] - known).square().sum(2).amin(1)  # Eq. 16, 17
+        z_s, z_r = self.codes(x)
         x_hat = self.decode(z_s, z_r)
         if self.scored_by == "image":
             return (x - x_hat).square().flatten(1).sum(1)  # Eq. 13
-        z, z_hat = z_s, self.codes(x_hat)[0]
+        z, z_hat = z_s, self.semantic(x_hat)
         if self.scored_by == "latent":
             z, z_hat = torch.cat([z_s, z_r], 1), torch.cat(self.codes(x_hat), 1)
         return (F.normalize(z) - F.normalize(z_hat)).square().sum(1)  # Eq. 14, 15: unit length, section 6.3
@@ -286,27 +294,25 @@ class YGAN(SubclassDetector):
         return self.in_parts(lambda x: self.decode(*self.codes(x)), images)
 
     def hybrid(self, semantic: Any, residual: Any) -> np.ndarray:
-        """What z_s of one image and z_r of another make together (Fig. 6a): (n, c, h, w) in [-1, 1].
-
-        `semantic` and `residual` are as many images, whose codes are taken in pairs.
-        """
+        """What z_s of one image and z_r of another make together (Fig. 6a), pair by pair: (n, c, h, w)."""
         (z_s, _), (_, z_r) = self.encode(semantic), self.encode(residual)
         require(
             len(z_s) == len(z_r),
             f"hybrids are made of pairs, but {len(z_s)} and {len(z_r)} images came; pass as many of both",
         )
-        with torch.inference_mode():
-            codes = (torch.from_numpy(z).to(self.device_) for z in (z_s, z_r))
-            return self.decode(*codes).cpu().numpy()
+        return self._in_parts(self.Dec, torch.from_numpy(np.concatenate([z_s, z_r], axis=1))).numpy()
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._check_choice("encoder", "dual", "split", "single")
-        self._check_choice("scored_by", *SCORES)
         self._check_choice("consistency", "paper", "released")
         self._check_betas()
         self._check_at_least(1, "z_dim", "hidden", "width", "max_width", "shuffles")
         self._check_at_least(0, "lambda_rec", "lambda_adv", "lambda_s", "lambda_r", "lambda_con")
+        self._check_score()
+
+    def _check_score(self) -> None:
+        self._check_choice("scored_by", *SCORES)
         require(
             self.lambda_s > 0 or self.scored_by not in ("softmax", "entropy"),
             f"scored_by={self.scored_by!r} needs the classifier, which lambda_s=0 leaves untrained; "

@@ -538,7 +538,7 @@ class StandIn(nn.Module):
 @pytest.fixture
 def stand_in(monkeypatch):
     monkeypatch.setattr(features, "wide_resnet101_2", StandIn)
-    monkeypatch.setattr(features, "load_weights", lambda weights: StandIn().state_dict())
+    monkeypatch.setattr(features, "load_weights", lambda *_: StandIn().state_dict())
     StandIn.views = 0
 
 

@@ -37,14 +37,14 @@ class StandInB4(StandIn):
 @pytest.fixture
 def backbone(monkeypatch) -> features.Backbone:
     monkeypatch.setattr(features, "wide_resnet101_2", StandIn)
-    monkeypatch.setattr(features, "load_weights", lambda weights: StandIn().state_dict())
+    monkeypatch.setattr(features, "load_weights", lambda *_: StandIn().state_dict())
     return features.Backbone()
 
 
 @pytest.fixture
 def backbone_b4(monkeypatch) -> features.Backbone:
     monkeypatch.setattr(features, "efficientnet_b4", StandInB4)
-    monkeypatch.setattr(features, "load_weights", lambda weights, architecture: StandInB4().state_dict())
+    monkeypatch.setattr(features, "load_weights", lambda *_: StandInB4().state_dict())
     return features.Backbone(architecture="efficientnet_b4")
 
 

@@ -455,9 +455,6 @@ def test_prototypes_travel_with_the_checkpoint(tmp_path, set_of_three):
         np.testing.assert_array_equal(*scores, err_msg=name)
 
 
-@pytest.mark.xfail(
-    reason="set_params checks nothing, and a name that is none of the seven scores like Eq. 15"
-)
 @pytest.mark.parametrize("name", ["softmin", ""])
 def test_a_score_that_there_is_not_is_refused_after_fit_too(name, fitted, set_of_three):
     fitted.set_params(scored_by=name)
