@@ -64,6 +64,12 @@ class Dataset:
         return text
 
 
+def _check_size(name: str, size: int, smallest: int, largest: int) -> None:
+    whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if not whole or not smallest <= size <= largest:
+        raise ValueError(f"{name} come in sizes from {smallest} to {largest} pixels, not {size!r}.")
+
+
 def digits(size: int = 32) -> Dataset:
     """1797 handwritten digits, grey, `size` x `size` (8 to 512), ten classes, no official split.
 
@@ -72,8 +78,7 @@ def digits(size: int = 32) -> Dataset:
     """
     from sklearn.datasets import load_digits
 
-    if not 8 <= size <= 512:
-        raise ValueError(f"digits come in sizes from 8 to 512 pixels, not {size}.")
+    _check_size("digits", size, 8, 512)
     source = load_digits()
     small = np.round(source.images * (255 / 16)).astype(np.uint8)  # (n, 8, 8)
     images = np.stack([Image.fromarray(x).resize((size, size), Image.BILINEAR) for x in small])
@@ -109,8 +114,7 @@ def color_digits(size: int = 32, seed: int = 0) -> Dataset:
     Source of the idea: Color-MNIST in section 5 of Y-GAN's paper (Ivanovska and Struc), which names the
     ten colours; their shades are chosen here, easy to tell apart.
     """
-    if not 8 <= size <= 256:
-        raise ValueError(f"color_digits come in sizes from 8 to 256 pixels, not {size}.")
+    _check_size("color_digits", size, 8, 256)
     small = digits(8)
     order = np.random.default_rng(seed).permutation(len(small))
     order = order[np.argsort(small.labels[order], kind="stable")]  # class by class, shuffled in each
@@ -154,8 +158,7 @@ def textures(category: str = "brick", size: int = 64, seed: int = 0) -> Dataset:
 
     if category not in ("brick", "gravel", "grass"):
         raise ValueError(f"there is no texture {category!r}: choose brick, gravel or grass.")
-    if not 16 <= size <= 192:
-        raise ValueError(f"textures come in sizes from 16 to 192 pixels, not {size}.")
+    _check_size("textures", size, 16, 192)
     photo = getattr(skimage.data, category)().astype(float)  # (512, 512)
     sides = np.split(photo, [photo.shape[1] * 5 // 8], axis=1)
     bands = 4 if size <= 96 else 2

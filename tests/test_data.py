@@ -183,6 +183,8 @@ IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.array([0, 1, 0])
         (lambda: data.load("textures", size=8), "16 to 192 pixels, not 8"),
         (lambda: data.load("textures", size=256), "16 to 192 pixels, not 256"),
         (lambda: data.load("digits", size=4), "8 to 512 pixels, not 4"),
+        (lambda: data.load("digits", size="32"), "8 to 512 pixels, not '32'"),
+        (lambda: data.load("digits", size=16.0), "8 to 512 pixels, not 16.0"),
         (lambda: data.load("color_digits", size=4), "8 to 256 pixels, not 4"),
         (lambda: data.load("color_digits", size=512), "8 to 256 pixels, not 512"),
         (lambda: data.backgrounds(IMAGES), r"shape \(n, h, w, 3\), got \(3, 4, 4\)"),
