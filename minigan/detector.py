@@ -532,9 +532,8 @@ class NeuralDetector(Detector):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._check_at_least(1, "epochs", "batch_size", "validate_every")
-        for name in (field.name for field in dataclasses.fields(self)):
-            if name == "lr" or name.startswith("lr_"):  # the learning rates, whatever the method has
-                require(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        names = [field.name for field in dataclasses.fields(self)]
+        self._check_at_least(0, *(name for name in names if name == "lr" or name.startswith("lr_")))
 
     def _check_at_least(self, smallest: float, *names: str) -> None:
         for name in names:

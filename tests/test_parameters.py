@@ -29,7 +29,7 @@ QUICK = {"epochs": 1, "width": 4, "progress": False, "device": "cpu"}
         ("n_dis", True, "n_dis must be a whole number, got True"),
         ("sigma", float("inf"), "sigma must be a finite number, got inf"),
         ("lr_G", "fast", "lr_G must be a finite number, got 'fast'"),
-        ("lr_D", 0.0, "lr_D must be positive, got 0.0"),
+        ("lr_D", -0.1, "lr_D must be at least 0, got -0.1"),
         ("contamination", "auto", "contamination must be a finite number, got 'auto'"),
         ("extra_channels", 1, "extra_channels must be True or False, got 1"),
         ("augment", "hflip", "augment must be a tuple, such as (a, b) or (a,), got 'hflip'"),
