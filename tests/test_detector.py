@@ -129,6 +129,17 @@ def test_history_holds_the_mean_loss_of_each_epoch():
     assert (history["seconds"] >= 0).all()
 
 
+def test_the_mean_is_over_the_batches_that_there_were():
+    class Twice(Distance):
+        def batches(self, n, y):
+            return [*super().batches(n, y)] * 2
+
+    once = Distance(holdout=0, lr=0.0).fit(points(30)).history_["loss"]
+    twice = Twice(holdout=0, lr=0.0).fit(points(30))
+    assert len(twice.seen) == 2 * 3 * 3  # epochs of three batches, each of them twice
+    np.testing.assert_allclose(twice.history_["loss"], once, rtol=1e-5)
+
+
 def test_it_learns_the_centre():
     x = points(100) + [5, -3]
     detector = Distance(epochs=30, holdout=0).fit(x)
@@ -477,7 +488,7 @@ def test_classes_and_buffers_stand_in_the_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "classes", ["abc", ["a", "b", "c"], [[1, 2, 3]], 5, {"1": 2}, [None] * 3, [10**30] * 3]
+    "classes", ["abc", ["a", "b", "c"], [[1, 2, 3]], [[1], [2], [3]], 5, {"1": 2}, [None] * 3, [10**30] * 3]
 )
 def test_classes_in_a_broken_checkpoint(classes, tmp_path):
     Hooked(epochs=1).fit(points(30), GAPS).save(tmp_path / "a")
