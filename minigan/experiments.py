@@ -196,14 +196,11 @@ def _algan_7_textures() -> Iterator[Cell]:
 
 def _ygan_digits() -> Iterator[Cell]:
     small = {"size": 16}
-    first = [name for name, variant in YGAN_VARIANTS.items() if variant is not CLUSTERS]
-    last = [name for name, variant in YGAN_VARIANTS.items() if variant is CLUSTERS]
-    for names in (first, last):
-        for seed, (method, label), target in product(SEEDS, names, range(10)):
-            settings = YGAN_DIGITS | YGAN_VARIANTS[method, label]
-            yield Cell(
-                "ygan-digits", method, label, "digits", small, "leave_one_out", str(target), seed, settings
-            )
+    for ((method, label), variant), seed, target in product(YGAN_VARIANTS.items(), SEEDS, range(10)):
+        settings = YGAN_DIGITS | variant
+        yield Cell(
+            "ygan-digits", method, label, "digits", small, "leave_one_out", str(target), seed, settings
+        )
 
 
 def _agad_digits() -> Iterator[Cell]:
