@@ -35,6 +35,7 @@ _MODULES = (
     "losses",
     "metrics",
     "plots",
+    "progressive",
     "protocols",
 )
 

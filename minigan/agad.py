@@ -271,6 +271,4 @@ class AGAD(NeuralDetector):
         self._check_at_least(1, "z_dim", "min_anomalies")
         self._check_at_least(2, "batch_size")
         require(self.bottleneck in (1, 2), f"bottleneck must be 1 or 2, got {self.bottleneck}")
-        whole = isinstance(self.width, int | np.integer) and not isinstance(self.width, bool)
-        good = self.width is None or (whole and self.width >= 1)
-        require(good, f"width must be None or a whole number of channels, got {self.width!r}")
+        self._check_width()

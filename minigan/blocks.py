@@ -299,6 +299,26 @@ def running_norms(network: nn.Module) -> Iterator[None]:
             norm.train()
 
 
+@contextmanager
+def collecting_statistics(*networks: nn.Module) -> Iterator[None]:
+    """Inside, batch norms use the batch at hand, and their running statistics become the mean of all batches.
+
+    What they had before is forgotten.
+    """
+    norms = [m for network in networks for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.training) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # PyTorch's word for: all batches count the same
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm, (momentum, training) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.train(training)
+
+
 def forget_running_statistics_(network: nn.Module) -> None:
     """Let every batch norm use the batch at hand for ever, also in evaluation mode, in place.
 

@@ -544,6 +544,10 @@ class NeuralDetector(Detector):
         value = getattr(self, name)
         require(value in choices, f"{name} must be one of {choices}, got {value!r}")
 
+    def _check_width(self) -> None:
+        good = self.width is None or (_is_whole(self.width) and self.width >= 1)
+        require(good, f"width must be None or a whole number of channels, got {self.width!r}")
+
     def _check_betas(self) -> None:
         good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         require(good, f"betas must be two numbers from 0 to below 1, got {self.betas}")

@@ -16,6 +16,7 @@ What can be relied on, and how:
 * A cell is known by everything that it says. Changed settings make another cell, and records of the old
   one stay in the file without being counted.
 * A cell's run does not depend on which process runs it, or beside what: one thread each, its own seed.
+* Cells that differ in nothing but how they score (`scored_by`) share one training.
 
 Two things are measured beside a method's own AUROC, because papers report them: that of the epoch chosen on
 anomalous validation images, and that of scores which lean on the batch (`minigan.leaks`).
@@ -33,8 +34,9 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -101,6 +103,17 @@ class Cell:
         values = [getattr(self, name) for name in KEY]
         texts = [json.dumps(v, sort_keys=True) if isinstance(v, Mapping) else str(v) for v in values]
         return tuple(texts)
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """What is trained, as text: the same for cells that differ in label and `scored_by` only.
+
+        Not so under `defects`, where the score takes part in the training: it chooses the epoch.
+        """
+        if self.protocol == "defects":
+            return self.key
+        settings = {name: value for name, value in self.settings.items() if name != "scored_by"}
+        return replace(self, label="", settings=settings).key
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,40 @@ DISTANCES: dict[str, dict[str, Any]] = {
     "Eq. 3": {"anomaly_distance": "x"},
 }
 
+#: ADe-GAN on digits, at a quarter of the paper's width: 1200 steps.
+ADEGAN_DIGITS: dict[str, Any] = {"width": 16, "epochs": 60}
+#: Its score and what that is made of; and the same with batch norm's usual running averages.
+ADEGAN_VARIANTS: dict[str, dict[str, Any]] = {
+    "Eq. 11": {},
+    "error alone": {"scored_by": "error"},
+    "pattern alone": {"scored_by": "pattern"},
+    "Eq. 11, running averages": {"collect_norms": False},
+    "error alone, running averages": {"collect_norms": False, "scored_by": "error"},
+}
+
+#: The simultaneous encoder on digits: 750 steps, half of them at full size, with networks that a laptop can
+#: train. Batches are a quarter of the paper's, because one class of digits has some 128 training images.
+SIMULTANEOUS_DIGITS: dict[str, Any] = {"kimg": 24, "phase_kimg": 3, "batch_size": 32}
+SIMULTANEOUS_DIGITS |= {"width": 8, "max_width": 32, "z_dim": 64}
+#: Its scores, as the paper's Table 2 calls them.
+SIMULTANEOUS_SCORES: dict[str, dict[str, Any]] = {
+    "proposed": {},
+    "L_o": {"scored_by": "origin"},
+    "L_n": {"scored_by": "residual"},
+    "L_r": {"scored_by": "residual_raw"},
+    "A": {"scored_by": "f_anogan"},
+}
+#: What trains the encoder (Table 1), and whether the generator hears of it (not so in released code).
+ENCODER_LOSSES: dict[str, dict[str, Any]] = {
+    "d_I": {},
+    "d_I, E alone": {"encoder_updates": "E"},
+    "d_z": {"encoder_loss": "latent"},
+}
+#: Y-GAN without sub-classes, on a single digit: more passes, because there are fewer images.
+YGAN_ONE_DIGIT: dict[str, Any] = YGAN_DIGITS | CLUSTERS | {"epochs": 300}
+#: Three of the ten digits, where all ten would take too long.
+THREE_DIGITS = ("1", "3", "8")
+
 
 def _digits() -> Iterator[Cell]:
     for seed, protocol, target in product(SEEDS, DIGITS_EPOCHS, range(10)):
@@ -221,6 +268,60 @@ def _agad_digits_gamma() -> Iterator[Cell]:
             )
 
 
+def _adegan_digits() -> Iterator[Cell]:
+    small = {"size": 16}
+    for seed, (label, variant), target in product(SEEDS, ADEGAN_VARIANTS.items(), range(10)):
+        settings = ADEGAN_DIGITS | variant
+        yield Cell(
+            "adegan-digits", "ADeGAN", label, "digits", small, "leave_one_out", str(target), seed, settings
+        )
+
+
+def _adegan_digits_patterns() -> Iterator[Cell]:
+    table, small = "adegan-digits-patterns", {"size": 16}
+    for seed, target, n_patterns in product(SEEDS, THREE_DIGITS, (2, 6, 10, 14)):
+        for label, score in (("", {}), (", error alone", {"scored_by": "error"})):
+            settings = ADEGAN_DIGITS | {"n_patterns": n_patterns} | score
+            label = f"{n_patterns} patterns{label}"
+            yield Cell(table, "ADeGAN", label, "digits", small, "leave_one_out", target, seed, settings)
+
+
+def _simultaneous_encoder_digits() -> Iterator[Cell]:
+    table, small = "simultaneous-encoder-digits", {"size": 16}
+    runs = [
+        ("SimultaneousEncoder", label, SIMULTANEOUS_DIGITS | score)
+        for label, score in SIMULTANEOUS_SCORES.items()
+    ]
+    runs += [(method, "", {}) for method in CLASSICAL]
+    runs.append(("ALGAN", "", {"width": 16, "epochs": DIGITS_EPOCHS["one_class"]}))
+    runs += [(method, "clusters", YGAN_ONE_DIGIT) for method in ("SoftmaxClassifier", "YGAN")]
+    for seed, target, gamma in product(SEEDS, range(10), (0.0, 0.02, 0.1)):
+        for method, label, settings in runs:
+            yield Cell(
+                table,
+                method,
+                label,
+                "digits",
+                small,
+                "contaminated",
+                str(target),
+                seed,
+                settings,
+                gamma=gamma,
+            )
+
+
+def _simultaneous_encoder_digits_losses() -> Iterator[Cell]:
+    table, small = "simultaneous-encoder-digits-losses", {"size": 16}
+    for seed, target, (loss, learning) in product(SEEDS, THREE_DIGITS, ENCODER_LOSSES.items()):
+        for score in ("proposed", "L_o", "L_n"):
+            settings = SIMULTANEOUS_DIGITS | learning | SIMULTANEOUS_SCORES[score]
+            label = f"{loss}: {score}"
+            yield Cell(
+                table, "SimultaneousEncoder", label, "digits", small, "contaminated", target, seed, settings
+            )
+
+
 TABLES = {
     table.name: table
     for table in (
@@ -230,6 +331,22 @@ TABLES = {
         Table("agad-digits", "AGAD's three generators on digits", _agad_digits),
         Table(
             "agad-digits-gamma", "AGAD on digits with more and more labelled anomalies", _agad_digits_gamma
+        ),
+        Table("adegan-digits", "ADe-GAN's score and its two halves, on digits", _adegan_digits),
+        Table(
+            "adegan-digits-patterns",
+            "ADe-GAN with 2 to 14 patterns, on three digits",
+            _adegan_digits_patterns,
+        ),
+        Table(
+            "simultaneous-encoder-digits",
+            "The simultaneous encoder and others on contaminated digits",
+            _simultaneous_encoder_digits,
+        ),
+        Table(
+            "simultaneous-encoder-digits-losses",
+            "What trains the simultaneous encoder (Table 1), on three digits",
+            _simultaneous_encoder_digits_losses,
         ),
     )
 }
@@ -245,27 +362,48 @@ def table(name: str) -> Table:
 # ---------------------------------------------------------------------- one run
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What `train` leaves for `measure`."""
+
+    split: protocols.Split
+    detector: Detector
+    seconds: float
+
+
 def run(cell: Cell) -> dict[str, Any]:
     """Train and measure; the record, by the names in `COLUMNS`. Nothing is written."""
+    return measure(cell, train(cell))
+
+
+def train(cell: Cell) -> Trained:
+    """The cell's detector, trained on the cell's split."""
+    split, detector = _split(cell), _detector(cell)
+    labels = {
+        "ignored": None,
+        "anomalies": split.train_labels,  # None too, unless the protocol is `supervised`
+        "classes": split.train_classes,
+    }[detector.label_meaning]
+    with _one_thread():
+        began = time.perf_counter()
+        detector.fit(split.train, labels, validation=split.held_out)
+        seconds = time.perf_counter() - began
+    if len(detector.history_) < getattr(detector, "epochs", 0):
+        raise KeyboardInterrupt  # fit keeps what it has when interrupted; a record is of a whole run
+    return Trained(split, detector, seconds)
+
+
+def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
+    """The record of a cell from what was trained for it, or for another one with the same `training`."""
     import torch  # here, because whoever only reads records should not wait for it
 
     from minigan import leaks
     from minigan.detector import NeuralDetector
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # these networks are small, and sums in another order round differently
-    try:
-        split, detector = _split(cell), _detector(cell)
-        labels = {
-            "ignored": None,
-            "anomalies": split.train_labels,  # None too, unless the protocol is `supervised`
-            "classes": split.train_classes,
-        }[detector.label_meaning]
-        began = time.perf_counter()
-        detector.fit(split.train, labels, validation=split.held_out)
-        seconds = time.perf_counter() - began
-        if len(detector.history_) < getattr(detector, "epochs", 0):
-            raise KeyboardInterrupt  # fit keeps what it has when interrupted; a record is of a whole run
+    split, detector, seconds = trained.split, trained.detector, trained.seconds
+    if hasattr(detector, "scored_by"):
+        detector.set_params(scored_by=_detector(cell).scored_by)
+    with _one_thread():
         # All three of the last epoch, so before `use("selected")`.
         if isinstance(detector, NeuralDetector):
             scores = leaks.batch_statistics(detector, split.test, split.test_labels, seed=cell.seed)
@@ -274,8 +412,6 @@ def run(cell: Cell) -> dict[str, Any]:
         selected = ""
         if hasattr(detector, "selected_epoch_"):  # there were anomalous validation images
             selected = metrics.auroc(split.test_labels, detector.use("selected").anomaly_score(split.test))
-    finally:
-        torch.set_num_threads(threads)
 
     record = dict(zip(KEY, cell.key, strict=True))
     record["auroc"] = metrics.auroc(split.test_labels, scores["evaluation"])
@@ -294,6 +430,19 @@ def run(cell: Cell) -> dict[str, Any]:
     record["minigan"], record["commit"] = minigan.__version__, commit()
     record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     return record
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside, torch has one thread: networks are small, and sums in another order round differently."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _split(cell: Cell) -> protocols.Split:
@@ -356,8 +505,13 @@ def reproduce(
     done = _keys(_path(name, folder))
     missing = [cell for cell in cells if cell.key not in done]
     deadline = np.inf if minutes is None else time.time() + 60 * minutes
-    runs = Parallel(n_jobs=jobs)(delayed(_run_and_record)(cell, folder, deadline) for cell in missing)
-    failures = [failure for failure in runs if failure]
+    trainings: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in missing:
+        trainings.setdefault(cell.training, []).append(cell)
+    runs = Parallel(n_jobs=jobs)(
+        delayed(_run_and_record)(each, folder, deadline) for each in trainings.values()
+    )
+    failures = [failure for failed in runs for failure in failed]
     if failures:
         raise RuntimeError(
             f"{len(failures)} of {len(missing)} runs failed and will be tried again next time; {failures[0]}"
@@ -365,26 +519,32 @@ def reproduce(
     return results(name, folder)
 
 
-def _run_and_record(cell: Cell, folder: Path, deadline: float) -> str:
-    """Run a cell unless it is done, being done or too late; says what failed, if anything."""
+def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float) -> list[str]:
+    """Run cells that share a training, unless they are done, being done or too late; says what failed."""
     if time.time() >= deadline:
-        return ""
-    path = _path(cell.table, folder)
-    digest = hashlib.sha256("\n".join(cell.key).encode()).hexdigest()[:16]
+        return []
+    path, failures, trained = _path(cells[0].table, folder), [], None
+    digest = hashlib.sha256("\n".join(cells[0].training).encode()).hexdigest()[:16]
     try:
-        with _lock(folder, f"{cell.table}-{digest}", timeout=0):
-            if cell.key in _keys(path):  # done by another process since this one made its list
-                return ""
-            try:
-                record = run(cell)
-            except Exception as error:  # one run that fails must not stop the others
-                print(f"{cell}: failed: {error}", flush=True)
-                return f"{cell}: {type(error).__name__}: {error}"
-            _append(path, record, folder)
+        with _lock(folder, f"{cells[0].table}-{digest}", timeout=0):
+            done = _keys(path)  # by now another process may have done some
+            for cell in cells:
+                if cell.key in done:
+                    continue
+                try:
+                    trained = train(cell) if trained is None else trained
+                    record = measure(cell, trained)
+                except Exception as error:  # one run that fails must not stop the others
+                    print(f"{cell}: failed: {error}", flush=True)
+                    failures.append(f"{cell}: {type(error).__name__}: {error}")
+                    if trained is None:
+                        break  # the others would fail alike
+                    continue
+                _append(path, record, folder)
+                print(f"{cell}: AUROC {record['auroc']:.3f} in {record['seconds']:.0f} s", flush=True)
     except Timeout:  # another process is at it
-        return ""
-    print(f"{cell}: AUROC {record['auroc']:.3f} in {record['seconds']:.0f} s", flush=True)
-    return ""
+        pass
+    return failures
 
 
 # ---------------------------------------------------------------------- the records

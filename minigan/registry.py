@@ -16,6 +16,8 @@ METHODS: dict[str, str] = {
     "ALGAN": "algan",
     "ALGANFeature": "algan",
     "AGAD": "agad",
+    "ADeGAN": "adegan",
+    "SimultaneousEncoder": "simultaneous_encoder",
     "YGAN": "ygan",
     "SoftmaxClassifier": "softmax_classifier",
     "OneClassSVM": "classical",

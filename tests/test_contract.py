@@ -117,6 +117,43 @@ def agad_parameters() -> dict[tuple[int, int], dict[str, int]]:
     return {(s, c): count(c) for s in SIZES for c in (1, 3)}
 
 
+def adegan_parameters() -> dict[tuple[int, int], dict[str, int]]:
+    """DCGAN's stacks for codes of 10 patterns and 30 features; the discriminator is Y-GAN's."""
+
+    def count(size: int, c: int) -> dict[str, int]:
+        w = {16: [64, 128], 32: [64, 128, 256], 64: [64, 128, 256, 512]}
+        w |= {128: [64, 128, 256, 512, 512], 256: [64, 128, 256, 512, 512, 512]}
+        w, ends = w[size], 16 * 64 * c
+        E = ends + sum(16 * a * b + 2 * b for a, b in pairwise(w)) + 16 * w[-1] * 40
+        G = 16 * 40 * w[-1] + 2 * w[-1] + sum(16 * a * b + 2 * a for a, b in pairwise(w)) + ends
+        return {"G": G, "E": E, "D": E - 16 * w[-1] * 39}
+
+    return {(s, c): count(s, c) for s in SIZES for c in (1, 3)}
+
+
+def simultaneous_encoder_parameters() -> dict[tuple[int, int], dict[str, int]]:
+    """Progressive GAN's networks: two 3x3 convolutions at each size, 1x1 ones from and to the images."""
+
+    def count(size: int, c: int) -> dict[str, int]:
+        w = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64}  # channels at each resolution
+        w = [channels for side, channels in w.items() if side <= size]
+
+        def convolution(a: int, b: int, kernel: int = 3) -> int:
+            return kernel**2 * a * b + b
+
+        G = convolution(512, 512, 4) + convolution(512, 512)
+        G += sum(convolution(a, b) + convolution(b, b) for a, b in pairwise(w))
+        G += sum(convolution(a, c, 1) for a in w)
+        E = sum(convolution(c, a, 1) for a in w)
+        E += sum(convolution(b, b) + convolution(b, a) for a, b in pairwise(w))
+        E += convolution(512, 512) + convolution(512, 512, 4)
+        D = E + 9 * 512 + convolution(512, 1, 1)  # one channel more: the deviation
+        E += convolution(512, 512, 1)
+        return {"G": G, "D": D, "E": E, "G_mean": G, "E_mean": E}
+
+    return {(s, c): count(s, c) for s in SIZES for c in (1, 3)}
+
+
 N_CLASSES = 9  # of the normal images, for the methods that are told their sub-classes
 TINY = {"epochs": 2, "width": 4, "progress": False}
 CASES = {
@@ -139,6 +176,21 @@ CASES = {
         learns={"epochs": 40, "width": 8, "batch_size": 16, "generator": "naive", "progress": False},
         auroc=0.9,
         parameters=agad_parameters(),
+    ),
+    "ADeGAN": Case(
+        settings=TINY | {"n_patterns": 3, "z_dim": 4},
+        learns={"epochs": 40, "width": 8, "batch_size": 16, "lr": 1e-3, "progress": False},
+        auroc=0.9,
+        parameters=adegan_parameters(),
+    ),
+    "SimultaneousEncoder": Case(
+        # 10 images per phase, so that even 256 pixels are reached.
+        settings={"kimg": 0.16, "phase_kimg": 0.01, "batch_size": 8, "max_width": 8, "z_dim": 8} | TINY,
+        # Not by its default score: on digits, the length of a code points either way (see the chapter).
+        learns={"kimg": 10, "phase_kimg": 1, "width": 8, "max_width": 16, "z_dim": 16, "batch_size": 32}
+        | {"epochs": 10, "scored_by": "residual_raw", "progress": False},
+        auroc=0.9,
+        parameters=simultaneous_encoder_parameters(),
     ),
     "YGAN": Case(
         settings=TINY,
@@ -306,7 +358,7 @@ def reached_by(loss: torch.Tensor, networks: dict[str, nn.Module]) -> set[str]:
     """Names of the networks that this loss gives a gradient other than zero."""
     reached = set()
     for name, network in networks.items():
-        parameters = list(network.parameters())
+        parameters = [p for p in network.parameters() if p.requires_grad]  # averages have none
         if parameters and loss.requires_grad:
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
             if any(g is not None and bool((g != 0).any()) for g in gradients):

@@ -42,11 +42,17 @@ def fake_record(cell, auroc=0.75):
     return record | {"auroc": auroc, "n_train": 3, "n_test": 4, "epochs": 0, "seconds": 0.5}
 
 
+def run_by(monkeypatch, run):
+    """Take records from this function of a cell, instead of training anything."""
+    monkeypatch.setattr(experiments, "train", lambda cell: "trained")
+    monkeypatch.setattr(experiments, "measure", lambda cell, trained: run(cell))
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Runs that measure nothing; the list of the cells that ran."""
     ran = []
-    monkeypatch.setattr(experiments, "run", lambda cell: ran.append(cell) or fake_record(cell))
+    run_by(monkeypatch, lambda cell: ran.append(cell) or fake_record(cell))
     return ran
 
 
@@ -317,7 +323,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tiny, monkeypatch, tmp_path, 
             raise FloatingPointError("loss_D became nan")
         return fake_record(cell)
 
-    monkeypatch.setattr(experiments, "run", run)
+    run_by(monkeypatch, run)
     with pytest.raises(
         RuntimeError, match="1 of 6 runs failed.*one_class 1, seed 0: Floating.*loss_D became nan"
     ):
@@ -352,7 +358,7 @@ def test_a_record_that_came_in_the_meantime_is_respected(tiny, monkeypatch, tmp_
                 experiments._append(tmp_path / "results" / "tiny.csv", fake_record(other), tmp_path)
         return fake_record(cell)
 
-    monkeypatch.setattr(experiments, "run", run)
+    run_by(monkeypatch, run)
     experiments.reproduce(tiny, folder=tmp_path)
     assert len(ran) == 1 and len(lines(tmp_path)) == 7
 
@@ -385,7 +391,8 @@ SWEEP = """
         return record | {{"auroc": int(cell.target) / 100, "epochs": os.getpid(), "seconds": 0.0}}
 
     experiments.TABLES["tiny"] = Table("tiny", "", cells)
-    experiments.run = run
+    experiments.train = lambda cell: "trained"
+    experiments.measure = lambda cell, trained: run(cell)
     print("ready", flush=True)
     while not Path("go").exists():
         time.sleep(0.01)
@@ -404,7 +411,7 @@ def sweep(folder, n, pause):
 
 
 def test_killed_in_the_middle_and_started_again(tiny, monkeypatch, tmp_path):
-    monkeypatch.setattr(experiments, "run", lambda cell: fake_record(cell, int(cell.target) / 100))
+    run_by(monkeypatch, lambda cell: fake_record(cell, int(cell.target) / 100))
     whole = experiments.reproduce(tiny, folder=tmp_path / "whole")
 
     (tmp_path / "go").touch()
