@@ -37,6 +37,7 @@ _MODULES = (
     "plots",
     "progressive",
     "protocols",
+    "tables",
 )
 
 __all__ = ["load", "methods", *METHODS, *_MODULES]  # noqa: PLE0604 (names that __getattr__ provides)

@@ -138,13 +138,13 @@ def reproduce(options: argparse.Namespace) -> None:
 
 def results(options: argparse.Namespace) -> None:
     """All tables with how far they are, or one table's means."""
-    from minigan import experiments
+    from minigan import experiments, tables
 
     if options.table is None:
-        for table in experiments.TABLES.values():
+        for table in tables.TABLES.values():
             print(f"{table.name:20}{_progress(experiments.results(table.name))}; {table.title}")
     else:
-        print(experiments.table(options.table).title)
+        print(tables.table(options.table).title)
         print(experiments.summary(options.table).round(3).to_string(na_rep="-"))
 
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import minigan
-from minigan import data, experiments, images
+from minigan import data, experiments, images, tables
 from minigan.cli import main
-from minigan.experiments import Cell, Table
+from minigan.tables import Cell, Table
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def tiny(monkeypatch, tmp_path):
         for target in ("0", "1", "nine"):
             yield Cell("tiny", "PCA", "", "digits", {"size": 8}, "one_class", target, 0, {})
 
-    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "Three cells", cells))
+    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "Three cells", cells))
     monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
     return tmp_path
 
@@ -168,7 +168,7 @@ def test_reproduce_and_results(tiny, capsys):
 
     assert main(["results"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(experiments.TABLES)
+    assert len(lines) == len(tables.TABLES)
     assert [line.split()[:4] for line in lines if "Three cells" in line] == [["tiny", "2", "of", "3"]]
 
     assert main(["results", "tiny"]) == 0

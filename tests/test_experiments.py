@@ -17,9 +17,9 @@ from filelock import FileLock
 from torch import nn
 
 import minigan
-from minigan import data, experiments, leaks, metrics, protocols
+from minigan import data, experiments, leaks, metrics, protocols, tables
 from minigan.detector import NeuralDetector
-from minigan.experiments import Cell, Table
+from minigan.tables import Cell, Table
 
 DIGITS = {"size": 8}
 MEASURED = [*experiments.METRICS, *experiments.COUNTS]
@@ -33,7 +33,7 @@ def tiny_cells(table="tiny", n=6):
 @pytest.fixture
 def tiny(monkeypatch):
     """A table of six quick cells."""
-    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "Six quick cells", tiny_cells))
+    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "Six quick cells", tiny_cells))
     return "tiny"
 
 
@@ -63,9 +63,9 @@ def lines(folder, table="tiny"):
 # ---------------------------------------------------------------------- the tables as declared
 
 
-@pytest.mark.parametrize("name", experiments.TABLES)
+@pytest.mark.parametrize("name", tables.TABLES)
 def test_tables_declare_cells_that_can_be_run(name):
-    cells = list(experiments.table(name).cells())
+    cells = list(tables.table(name).cells())
     assert len({cell.key for cell in cells}) == len(cells)
     assert {cell.table for cell in cells} == {name}
     for cell in cells:
@@ -79,15 +79,15 @@ def test_tables_declare_cells_that_can_be_run(name):
 
 
 def test_digits_has_ten_targets_under_two_protocols():
-    cells = list(experiments.table("digits").cells())
+    cells = list(tables.table("digits").cells())
     assert {(c.protocol, c.target) for c in cells} == {
         (protocol, str(target)) for protocol in ("one_class", "leave_one_out") for target in range(10)
     }
-    assert {c.method for c in cells} == {"ALGAN", *experiments.CLASSICAL}
+    assert {c.method for c in cells} == {"ALGAN", *tables.CLASSICAL}
 
 
 def test_ablation_switches_two_things():
-    cells = list(experiments.table("algan-7-textures").cells())
+    cells = list(tables.table("algan-7-textures").cells())
     algan = {c.label: (c.settings["buffer_batches"], c.settings["alpha"]) for c in cells if c.label}
     assert algan == {"neither": (0, 1), "buffer": (2, 1), "anomalous latent": (0, 0.75), "both": (2, 0.75)}
     assert all(c.options["category"] == c.target for c in cells)
@@ -252,7 +252,7 @@ def test_an_interrupted_fit_is_not_recorded(tiny, monkeypatch, tmp_path):
 
     settings = {"width": 2, "epochs": 2, "image_size": 16}
     cell = Cell(tiny, "ALGAN", "", "digits", DIGITS, "one_class", "3", 0, settings)
-    monkeypatch.setitem(experiments.TABLES, tiny, Table(tiny, "", lambda: iter([cell])))
+    monkeypatch.setitem(tables.TABLES, tiny, Table(tiny, "", lambda: iter([cell])))
     monkeypatch.setattr(experiments.registry, "get", lambda name: Interrupted)
     with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
         warnings.simplefilter("ignore")
@@ -301,7 +301,7 @@ def test_changed_settings_are_another_cell(tiny, quick, monkeypatch, tmp_path):
         for cell in tiny_cells():
             yield Cell(**{**vars(cell), "settings": {"n_components": 2}})
 
-    monkeypatch.setitem(experiments.TABLES, tiny, Table(tiny, "", changed))
+    monkeypatch.setitem(tables.TABLES, tiny, Table(tiny, "", changed))
     assert experiments.results(tiny, tmp_path)["auroc"].isna().all()
     experiments.reproduce(tiny, folder=tmp_path)
     assert len(quick) == 12 and len(lines(tmp_path)) == 13
@@ -377,8 +377,8 @@ def test_side_by_side_gives_the_same_records(tiny, tmp_path, backend):
 SWEEP = """
     import os, sys, time
     from pathlib import Path
-    from minigan import experiments
-    from minigan.experiments import Cell, Table
+    from minigan import experiments, tables
+    from minigan.tables import Cell, Table
 
     def cells():
         for target in range({n}):
@@ -390,7 +390,7 @@ SWEEP = """
         record = dict.fromkeys(experiments.COLUMNS, "") | dict(zip(experiments.KEY, cell.key))
         return record | {{"auroc": int(cell.target) / 100, "epochs": os.getpid(), "seconds": 0.0}}
 
-    experiments.TABLES["tiny"] = Table("tiny", "", cells)
+    tables.TABLES["tiny"] = Table("tiny", "", cells)
     experiments.train = lambda cell: "trained"
     experiments.measure = lambda cell, trained: run(cell)
     print("ready", flush=True)
@@ -432,7 +432,7 @@ def test_killed_in_the_middle_and_started_again(tiny, monkeypatch, tmp_path):
 
 def test_two_processes_at_once(monkeypatch, tmp_path):
     n = 25
-    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "", lambda: tiny_cells(n=n)))
+    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "", lambda: tiny_cells(n=n)))
     both = [sweep(tmp_path, n=n, pause=0.02) for _ in range(2)]
     for process in both:
         assert process.stdout.readline() == "ready\n"
@@ -476,7 +476,7 @@ def test_summary_counts_what_is_missing(tmp_path, monkeypatch):
     def cell(label, target):
         return next(c for c in cells() if (c.label, c.target) == (label, target))
 
-    monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "", cells))
+    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "", cells))
     path = tmp_path / "results" / "tiny.csv"
     for label, target, auroc in (("a", "0", 0.5), ("a", "2", 1.0), ("b", "1", 0.25)):
         record = fake_record(cell(label, target), auroc) | {"average_precision": auroc / 2}
@@ -499,7 +499,7 @@ def test_summary_tells_gammas_apart_where_there_are_several(tmp_path, monkeypatc
             yield Cell("tiny", "PCA", "", "digits", DIGITS, "supervised", target, 0, {}, gamma=gamma)
 
     for gammas in ((0.1,), (0, 0.05, 0.1)):
-        monkeypatch.setitem(experiments.TABLES, "tiny", Table("tiny", "", lambda: cells(gammas)))  # noqa: B023
+        monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "", lambda: cells(gammas)))  # noqa: B023
         folder = tmp_path / str(len(gammas))
         for cell in cells(gammas):
             record = fake_record(cell, cell.gamma + 0.5) | {"auroc_sorted": 0.25 if cell.gamma else ""}
@@ -565,4 +565,4 @@ def test_where_the_records_are(monkeypatch, tmp_path):
 def test_every_column_is_explained():
     text = (experiments.ROOT / "data" / "README.md").read_text(encoding="utf-8")
     assert [name for name in experiments.COLUMNS if f"`{name}`" not in text] == []
-    assert [name for name in experiments.TABLES if f"`{name}`" not in text] == []
+    assert [name for name in tables.TABLES if f"`{name}`" not in text] == []
