@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = (
+    "benchmarks",
     "blocks",
     "clustering",
     "data",

@@ -1,12 +1,17 @@
-"""Data sets: small, real, offline, and the same on every machine.
+"""Data sets. Those in this file are small, real, offline, and the same on every machine.
 
     digits = data.load("digits")                          # handwritten digits, 32x32
     colors = data.load("color_digits")                    # the same, black on ten grounds
     bricks = data.load("textures", category="brick")      # photographs with drawn defects
     points = data.toy("eight", 500)                       # points in the plane
 
+    cifar = data.load("cifar10")                          # downloads itself
+    bottles = data.load("mvtec", category="bottle")       # says where to get it
+    photos = data.load("folder", path="photos/", size=64) # your own
+
 Every set is a `Dataset`: images, labels, and what is known about them. Splitting one into training
-and test images is the business of `protocols.py`. A new set is one function, entered in `_LOADERS`.
+and test images is the business of `protocols.py`. The benchmarks, which have to be fetched, are in
+`benchmarks.py`. A new set is one function, entered in `_LOADERS` here or `LOADERS` there.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ class Dataset:
     masks: np.ndarray | None = None  # (n, h, w) bool, True on the defective pixels
     groups: np.ndarray | None = None  # (n,) int, equal where images share a thing or pixels
     defects: bool = False  # True: class 0 is "good" and every other class a kind of defect
+    subclasses: np.ndarray | None = None  # (n,) int64: what is in the picture, where classes say how it is,
+    subclass_names: tuple[str, ...] = ()  # such as the species of leaves that are healthy or ill
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim not in (3, 4):
@@ -36,15 +43,18 @@ class Dataset:
                 f"images are {self.images.dtype} of shape {self.images.shape}; a Dataset wants "
                 "uint8 of shape (n, h, w) or (n, h, w, c): stack them and scale them to 0..255."
             )
-        for field in ("labels", "official", "masks", "groups"):
+        for field in ("labels", "official", "masks", "groups", "subclasses"):
             values = getattr(self, field)
             if values is not None and len(values) != len(self):
                 raise ValueError(
                     f"{field} has {len(values)} entries for {len(self)} images: give one for each."
                 )
-        if len(self) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            span = f"labels run from {self.labels.min()} to {self.labels.max()}"
-            raise ValueError(f"{span}, but {len(self.classes)} classes are named: name each label.")
+        kinds = (("labels", "classes", self.classes), ("subclasses", "sub-classes", self.subclass_names))
+        for field, kind, names in kinds:
+            values = getattr(self, field)
+            if values is not None and len(self) and not 0 <= values.min() <= values.max() < len(names):
+                span = f"{field} run from {values.min()} to {values.max()}"
+                raise ValueError(f"{span}, but {len(names)} {kind} are named: name each label.")
         if self.official is not None and not np.isin(self.official, ("train", "test")).all():
             raise ValueError('official must be "train" or "test" for every image.')
 
@@ -58,6 +68,10 @@ class Dataset:
         pairs = ", ".join(f"{a} ({b})" for a, b in zip(self.classes, counts, strict=True))
         text = f"{self.name}: {len(self)} images, {height}x{width}, "
         text += f"{'colour' if colour else 'grey'}\n  classes  {pairs}"
+        if self.subclasses is not None:
+            counts = np.bincount(self.subclasses, minlength=len(self.subclass_names))
+            pairs = zip(self.subclass_names, counts, strict=True)
+            text += "\n  of       " + ", ".join(f"{a} ({b})" for a, b in pairs)
         if self.official is not None:
             train = int((self.official == "train").sum())
             text += f"\n  official {train} train, {len(self) - train} test"
@@ -299,12 +313,22 @@ _LOADERS = {"digits": digits, "color_digits": color_digits, "textures": textures
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` knows."""
-    return tuple(_LOADERS)
+    """The names that `load` knows. The first three are always there; `minigan datasets` shows the others."""
+    from minigan import benchmarks
+
+    return (*_LOADERS, *benchmarks.LOADERS)
 
 
 def load(name: str, **options) -> Dataset:
-    """Load a data set by name; the options are those of the function of that name in this file."""
-    if name not in _LOADERS:
+    """Load a data set by name; the options are those of the function of that name, here or in `benchmarks`.
+
+    Raises:
+        ValueError: no such data set, or an option that it does not know the value of.
+        FileNotFoundError: the set has to be fetched first; the sentence says where, and where to put it.
+    """
+    from minigan import benchmarks
+
+    loaders = _LOADERS | benchmarks.LOADERS
+    if name not in loaders:
         raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(names())}.")
-    return _LOADERS[name](**options)
+    return loaders[name](**options)

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
 import json
 import lzma
@@ -18,7 +16,6 @@ import os
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +32,7 @@ from minigan.data import Dataset
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 DAMAGED = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError),
     *(RuntimeError, NotImplementedError),  # a password, a kind of compression that Python does not know
 )
 FIELDS = ("images", "labels", "official", "masks", "groups", "subclasses")  # the arrays of a Dataset
@@ -44,32 +41,32 @@ FIELDS = ("images", "labels", "official", "masks", "groups", "subclasses")  # th
 # --- finding and unpacking ------------------------------------------------------------------------------
 
 
-def folder_where(top: Path, fits: Callable[[Path], bool], depth: int = 4) -> Path | None:
-    """The shallowest folder that fits, `top` itself or up to `depth` levels below; None if there is none.
+def find(home: Path, sign: str, unpacking: bool = False, depth: int = 4) -> Path | None:
+    """The shallowest folder that has something matching the glob pattern `sign` in it, or None.
 
-    Publishers and file managers wrap a set into one or two folders more; this looks through them. Hidden
-    folders are left out.
+    Publishers and file managers wrap a set into one or two folders more; this looks through them, from `home`
+    itself to `depth` levels below, hidden folders left out. With `unpacking`, archives in `home` are unpacked
+    one by one until the folder shows.
     """
-    level = [top] if top.is_dir() else []
+    level = [home] if home.is_dir() else []
     for _ in range(depth + 1):
         for folder in level:
-            if fits(folder):
+            if any(folder.glob(sign)):
                 return folder
-        inside = (sorted(folder.iterdir()) for folder in level)
-        level = [x for entries in inside for x in entries if not x.name.startswith(".") and x.is_dir()]
+        entries = [entry for folder in level for entry in sorted(os.scandir(folder), key=lambda x: x.name)]
+        level = [Path(x.path) for x in entries if x.is_dir() and not x.name.startswith(".")]
+    for archive in archives(home) if unpacking else ():
+        found = find(unpack(archive), sign)
+        if found is not None:
+            return found
     return None
 
 
-def find(folder: Path, fits: Callable[[Path], bool], unpacking: bool) -> Path | None:
-    """The folder of a set somewhere in `folder`; with `unpacking`, archives there are unpacked until it shows."""
-    found = folder_where(folder, fits)
-    if found is None and unpacking and folder.is_dir():
-        for archive in sorted(path for path in folder.iterdir() if path.name.lower().endswith(ARCHIVES)):
-            unpack(archive)
-            found = folder_where(folder, fits)
-            if found is not None:
-                break
-    return found
+def archives(home: Path) -> list[Path]:
+    """The archives in a folder, by name."""
+    return sorted(
+        x for x in home.glob("*") if x.name.lower().endswith(ARCHIVES) and not x.name.startswith(".")
+    )
 
 
 def unpack(archive: Path) -> Path:
@@ -85,24 +82,34 @@ def unpack(archive: Path) -> Path:
     target = archive.with_name(archive.name[: -len(ending)] or "unpacked")
     if target.is_dir():
         return target
-    # In a hidden folder first, which the search for sets passes over.
-    partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=archive.parent))
-    try:
-        members = _zip_members if ending == ".zip" else _tar_members
+    # In a hidden folder first, which the search for sets passes over; what a killed process left is removed.
+    partial = archive.with_name(f".unpacking-{target.name}")
+    members = _zip_members if ending == ".zip" else _tar_members
+    with FileLock(archive.with_name(f".{archive.name}.lock")):
+        if target.is_dir():  # another process was quicker
+            return target
+        shutil.rmtree(partial, ignore_errors=True)
         try:
             for name, content in members(archive):
                 place = partial.joinpath(*PurePosixPath(name).parts)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with place.open("wb") as out:
                     shutil.copyfileobj(content, out, 1 << 20)
+            os.replace(partial, target)
         except DAMAGED as error:
+            if isinstance(error, OSError) and error.errno:  # no space left, and the like
+                raise
             raise ValueError(
-                f"the archive {str(archive)!r} is damaged or not complete ({error}): download it again"
+                f"the archive {str(archive)!r} is damaged or not complete ({reason(error)}): get it again"
             ) from error
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of what an error of another library says, to be put in brackets."""
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".:") or type(error).__name__
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, Any]]:
@@ -118,6 +125,14 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, Any]]:
         for member in opened:
             if not member.isdir():
                 yield _checked(archive, member.name, not member.isreg()), opened.extractfile(member)
+        # tarfile takes a damaged header for the end, and leaves the checksum behind the end unread.
+        rest = 0
+        while block := opened.fileobj.read(1 << 20):
+            rest += len(block)
+            if block.strip(b"\0"):
+                raise tarfile.ReadError("a damaged header")
+        if rest == 0:
+            raise tarfile.ReadError("the end is missing")
 
 
 def _checked(archive: Path, name: str, special: bool) -> str:
@@ -127,8 +142,8 @@ def _checked(archive: Path, name: str, special: bool) -> str:
     if special or path.is_absolute() or ".." in path.parts or ":" in name or not path.parts:
         why = "is a link or a device" if special else "would land outside its folder"
         raise ValueError(
-            f"{name!r} in the archive {str(archive)!r} {why}: no published set needs that, so get the archive "
-            "from its publisher"
+            f"{name!r} in the archive {str(archive)!r} {why}: no published set needs that, so get the "
+            "archive from its publisher"
         )
     return name
 
@@ -153,8 +168,9 @@ def read_images(
                 out = np.empty((len(files), *array.shape), np.uint8)
             if array.shape[:2] != out.shape[1:3]:
                 raise ValueError(
-                    f"images of different sizes: {str(files[0])!r} is {out.shape[2]} x {out.shape[1]} pixels, "
-                    f"{str(files[i])!r} is {array.shape[1]} x {array.shape[0]}; pass size=64 to resize them all"
+                    f"images of different sizes: {str(files[0])!r} is {out.shape[2]} x {out.shape[1]} "
+                    f"pixels, {str(files[i])!r} is {array.shape[1]} x {array.shape[0]}; pass size=64 to "
+                    "resize them all"
                 )
             if array.ndim > out.ndim - 1:  # the first file with colour
                 out = np.repeat(out[..., None], 3, axis=3)
@@ -170,7 +186,7 @@ def _read_image(path: Path, size: int | None, channels: int | None) -> np.ndarra
             image = Image.fromarray(_to_array(ImageOps.exif_transpose(opened)))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"cannot read the image {str(path)!r} ({error}); it may be damaged: replace or remove it"
+            f"cannot read the image {str(path)!r} ({reason(error)}); it may be damaged: replace or remove it"
         ) from error
     if channels is not None:
         image = image.convert("L" if channels == 1 else "RGB")
@@ -201,7 +217,7 @@ def read_masks(files: Sequence[Path | None], shape: tuple[int, int]) -> np.ndarr
 def cached(
     path: Path,
     options: dict[str, Any],
-    locate: Callable[[bool], Sequence[Path] | None],
+    locate: Callable[[bool], Path | Sequence[Path] | None],
     read: Callable[..., Dataset],
 ) -> Dataset:
     """The data set in the cache file, or else what `read(*files)` makes of its files, which is then kept.
@@ -209,18 +225,23 @@ def cached(
     Args:
         path: the cache file.
         options: all that the content depends on besides the files; anything that JSON can hold.
-        locate: finds the files or folders of the set: `locate(False)` looks only and may return None,
-            `locate(True)` may unpack and download too, and raises where that does not help.
+        locate: finds the files or folders of the set, one or several: `locate(False)` looks only and may
+            return None, `locate(True)` may unpack and download too, and raises where that does not help.
         read: makes the data set from what was located.
     """
-    files = locate(False)
+
+    def located(wanted: bool) -> Sequence[Path] | None:
+        found = locate(wanted)
+        return [found] if isinstance(found, Path) else found
+
+    files = located(False)
     dataset = _kept(path, options, files)
     if dataset is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):  # a second process waits here and then finds the copy
             dataset = _kept(path, options, files)
             if dataset is None:
-                files = files or locate(True)
+                files = files or located(True)
                 dataset = read(*files)
                 _keep(path, options, files, dataset)
     return dataset
@@ -238,7 +259,7 @@ def _kept(path: Path, options: dict[str, Any], files: Sequence[Path] | None) -> 
             texts = {key: tuple(about[key]) for key in ("classes", "subclass_names")}
             fields = {key: arrays[key] for key in FIELDS if key in arrays.files}
             return Dataset(**fields, **texts, name=about["name"], defects=about["defects"])
-    except (OSError, ValueError, KeyError, TypeError, *DAMAGED):
+    except (ValueError, KeyError, TypeError, *DAMAGED):
         return None
 
 
@@ -259,8 +280,8 @@ def fingerprint(paths: Sequence[Path]) -> str:
     """Changes when a file is added, removed, or written to. Contents are not read: names, sizes and times."""
     digest = hashlib.sha256()
     for top in paths:
-        inside = sorted(path for path in top.rglob("*") if path.is_file()) if top.is_dir() else [top]
-        for path in inside:
+        inside = sorted(top.rglob("*")) if top.is_dir() else [top]
+        for path in (path for path in inside if path.is_file() and not path.name.startswith(".")):
             state = path.stat()
             name = path.relative_to(top.parent).as_posix()
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())

@@ -1,5 +1,8 @@
 """Data sets: what is promised about them, and what a wrong request is told."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import skimage.data
@@ -199,6 +202,14 @@ IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.array([0, 1, 0])
             "official",
         ),
         (lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), masks=IMAGES[:1]), "masks has 1 entries"),
+        (
+            lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), subclasses=LABELS),
+            "but 0 sub-classes are named",
+        ),
+        (
+            lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), subclasses=LABELS[:1]),
+            "subclasses has 1 entries",
+        ),
     ],
 )
 def test_a_wrong_request_gets_one_sentence(request_, sentence):
@@ -207,5 +218,21 @@ def test_a_wrong_request_gets_one_sentence(request_, sentence):
 
 
 def test_names_are_what_load_knows():
-    assert data.names() == ("digits", "color_digits", "textures")
+    assert data.names()[:3] == ("digits", "color_digits", "textures")
+    assert {"mnist", "mvtec", "retinal_oct", "folder"} < set(data.names())
     assert len(data.load("digits", size=8)) == 1797
+
+
+def test_sub_classes_of_good_things_are_printed():
+    kinds = np.array([1, 0, 1])
+    leaves = data.Dataset(
+        "leaves", IMAGES, LABELS, ("healthy", "ill"), subclasses=kinds, subclass_names=("fig", "oak")
+    )
+    assert repr(leaves).endswith("\n  classes  healthy (2), ill (1)\n  of       fig (1), oak (2)")
+
+
+def test_asking_for_names_is_light():
+    """What a set needs is imported when it is loaded; none of the heavy libraries before."""
+    code = "import sys; from minigan import data; data.names(); print({'torch', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
