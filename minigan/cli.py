@@ -1,4 +1,4 @@
-"""The command line: score a folder of images, list methods, rerun tables of experiments.
+"""The command line: score a folder of images, list methods and data sets, rerun tables of experiments.
 
     minigan score photos/ --train good_photos/ --set epochs=50 --out scores.csv
     minigan reproduce digits --minutes 8
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command(methods, "list the methods")
+    command(datasets, "list the data sets: what is there, what is missing, how to get it")
 
     sub = command(score, "learn from a folder of normal images, then score the images of another")
     sub.add_argument("folder", help="images to score")
@@ -84,7 +85,16 @@ def _parser() -> argparse.ArgumentParser:
 def methods(options: argparse.Namespace) -> None:
     """Every method with the first line of its description."""
     for name in METHODS:
-        print(f"{name:18}{registry.get(name).__doc__.splitlines()[0]}")
+        print(f"{name:21}{registry.get(name).__doc__.splitlines()[0]}")
+
+
+def datasets(options: argparse.Namespace) -> None:
+    """Every data set with what is there of it, or how to get it."""
+    from minigan import data, sources
+
+    embedded = [(name, "there", "comes with minigan") for name in data._LOADERS]
+    for name, state, note in embedded + sources.status():
+        print(f"{name:21}{state:11}{note}")
 
 
 def score(options: argparse.Namespace) -> None:

@@ -146,6 +146,20 @@ def test_methods_lists_all(capsys):
     assert all(len(line.split()) > 3 for line in lines)
 
 
+def test_datasets_lists_all_and_says_how_to_get_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
+    (tmp_path / "mtd" / "MT_Free").mkdir(parents=True)
+    assert main(["datasets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line for line in lines}
+    assert set(rows) == set(data.names()) - {"folder"} and len(rows) == len(lines)
+    assert rows["digits"].endswith("comes with minigan") and rows["mtd"].endswith(
+        f"there      {tmp_path / 'mtd'}"
+    )
+    assert "on demand" in rows["mnist"] and "missing" in rows["chest_xray"]
+    assert "ChestXRay2017.zip" in rows["chest_xray"] and str(tmp_path / "chest_xray") in rows["chest_xray"]
+
+
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """A table of three cells, one of which cannot work, and a data folder of its own."""
