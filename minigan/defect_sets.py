@@ -56,7 +56,7 @@ def mtd(size: int = 64) -> Dataset:
     at, the masks of five uneven tiles are empty.
 
     `groups` numbers the tiles: about 219 were photographed some six times each, so a random split puts
-    photographs of one tile on both sides. The numbers come from a file groups.json beside the MT_ folders,
+    photographs of one tile on both sides. The numbers come from a file groups.json beside the folders,
     {"MT_Free/Imgs/exp1_num_1.jpg": 0, ...}, if there is one, else from `tile_groups`.
 
     Layout: MT_Free/Imgs/exp1_num_4727.jpg with its mask exp1_num_4727.png; and so MT_Blowhole, MT_Break,
@@ -120,7 +120,7 @@ def plantvillage(
     without a file, `groups` is None, and a random split leaks. The backgrounds differ between the folders,
     and a model can use that.
 
-    Layout: <Species>___<Condition>/<name>.jpg, for example in raw/color of the publisher's repository.
+    Layout: folders such as Apple___healthy and Apple___Black_rot, in raw/color of the publisher's repository.
 
     Source: Hughes and Salathe, arXiv:1511.08060, 2015; Mohanty, Hughes and Salathe, Using deep learning for
     image-based plant disease detection, Frontiers in Plant Science 7, 2016: 54,305 colour images. CC BY-SA
