@@ -225,22 +225,26 @@ def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float) -> lis
     """Run cells that share a training, unless they are done, being done or too late; says what failed."""
     if time.time() >= deadline:
         return []
-    path, failures, trained = _path(cells[0].table, folder), [], None
+    path, failures = _path(cells[0].table, folder), []
+
+    def failed(cell: Cell, error: Exception) -> str:
+        print(f"{cell}: failed: {error}", flush=True)
+        return f"{cell}: {type(error).__name__}: {error}"
+
     digest = hashlib.sha256("\n".join(cells[0].training).encode()).hexdigest()[:16]
     try:
         with _lock(folder, f"{cells[0].table}-{digest}", timeout=0):
             done = _keys(path)  # by now another process may have done some
+            cells = [cell for cell in cells if cell.key not in done]
+            try:
+                trained = train(cells[0]) if cells else None
+            except Exception as error:  # one run that fails must not stop the others
+                return [failed(cell, error) for cell in cells]
             for cell in cells:
-                if cell.key in done:
-                    continue
                 try:
-                    trained = train(cell) if trained is None else trained
                     record = measure(cell, trained)
-                except Exception as error:  # one run that fails must not stop the others
-                    print(f"{cell}: failed: {error}", flush=True)
-                    failures.append(f"{cell}: {type(error).__name__}: {error}")
-                    if trained is None:
-                        break  # the others would fail alike
+                except Exception as error:
+                    failures.append(failed(cell, error))
                     continue
                 _append(path, record, folder)
                 print(f"{cell}: AUROC {record['auroc']:.3f} in {record['seconds']:.0f} s", flush=True)

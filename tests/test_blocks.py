@@ -25,6 +25,7 @@ from minigan.blocks import (
     add_spectral_norm_,
     auxiliary_norms,
     check_size,
+    collecting_statistics,
     dcgan_widths,
     double_convolution,
     forget_running_statistics_,
@@ -384,6 +385,32 @@ def test_a_network_without_auxiliary_norms_takes_no_notice():
     expected = network(x)
     with auxiliary_norms(network):
         assert torch.equal(network(x), expected)
+
+
+def test_collected_statistics_are_the_mean_of_all_batches_and_nothing_else_changes():
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)).eval()
+    network[0].running_mean.fill_(100.0)  # to be forgotten
+    weights = [p.clone() for p in network.parameters()]
+    batches = [torch.randn(8, 2, 4, 4) + i for i in range(3)]
+    with collecting_statistics(network), torch.no_grad():
+        assert network[0].training and not network[1].training
+        for x in batches:
+            network(x)
+    means = torch.stack([x.mean((0, 2, 3)) for x in batches])
+    variances = torch.stack([x.var((0, 2, 3)) for x in batches])
+    torch.testing.assert_close(network[0].running_mean, means.mean(0))
+    torch.testing.assert_close(network[0].running_var, variances.mean(0))
+    assert network[2].running_mean.any()
+    assert not any(module.training for module in network.modules())
+    assert network[0].momentum == network[2].momentum == 0.1
+    assert all(torch.equal(a, b) for a, b in zip(weights, network.parameters(), strict=True))
+
+
+def test_collecting_statistics_is_put_back_after_an_error():
+    network = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3)).eval()
+    with pytest.raises(RuntimeError, match="boom"), collecting_statistics(network):
+        raise RuntimeError("boom")
+    assert network[0].momentum == 0.3 and not network[0].training
 
 
 def test_running_norms_use_the_running_statistics_and_leave_them():

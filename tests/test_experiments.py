@@ -348,6 +348,82 @@ def test_a_cell_that_another_process_holds_is_left_to_it(tiny, quick, tmp_path):
     assert len(quick) == 6 + 6
 
 
+# ---------------------------------------------------------------------- one training, several scores
+
+
+def scored(table="scores", protocol="one_class", dataset="digits", options=DIGITS, seed=0):
+    """Y-GAN's relative with three scores, as cells of one training; the second has the default."""
+    for label, score in (
+        ("image", {"scored_by": "image"}),
+        ("softmax", {}),
+        ("latent", {"scored_by": "latent"}),
+    ):
+        yield Cell(table, "Scored", label, dataset, options, protocol, "5", seed, {"epochs": 1} | score)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """A table of two trainings with three scores each; the list of the trainings that took place."""
+    fits = []
+
+    @dataclass(kw_only=True, eq=False, repr=False)
+    class Scored(Normed):
+        scored_by: str = "softmax"
+
+        def _fit(self, *arguments):
+            fits.append(self.seed)
+            super()._fit(*arguments)
+
+        def score(self, x):
+            if self.scored_by == "latent" and self.seed == 1:
+                raise FloatingPointError("no latent")
+            return super().score(x) ** {"image": 1, "softmax": 2, "latent": -1}[self.scored_by]
+
+    monkeypatch.setattr(experiments.registry, "get", lambda name: Scored)
+    cells = lambda: (cell for i in range(3) for seed in (0, 1) for cell in [list(scored(seed=seed))[i]])  # noqa: E731
+    monkeypatch.setitem(tables.TABLES, "scores", Table("scores", "Six cells of two trainings", cells))
+    return fits
+
+
+def test_cells_that_differ_in_their_score_share_a_training_and_nothing_else(trainings, tmp_path):
+    cells = list(scored())
+    apart = [experiments.run(cell) for cell in cells]
+    assert trainings == [0, 0, 0]
+    assert len({cell.key for cell in cells}) == 3 and len({cell.training for cell in cells}) == 1
+    trainings.clear()
+    with pytest.raises(RuntimeError, match="1 of 6 runs failed.*latent.*seed 1.*no latent"):
+        experiments.reproduce("scores", folder=tmp_path)
+    assert trainings == [0, 1]
+    together = experiments.results("scores", tmp_path).set_index(["seed", "label"])["auroc"]
+    assert [together[0, cell.label] for cell in cells] == [record["auroc"] for record in apart]
+    assert together[0, "image"] == together[0, "softmax"] != together[0, "latent"]
+    # A measurement that fails loses only itself.
+    assert together[1].isna().to_dict() == {"image": False, "softmax": False, "latent": True}
+    with pytest.raises(RuntimeError, match="1 of 1 runs failed"):
+        experiments.reproduce("scores", folder=tmp_path)
+    assert trainings == [0, 1, 1]  # what is there is not trained again
+
+
+def test_a_training_that_fails_is_tried_once_and_told_of_all(trainings, monkeypatch, tmp_path):
+    def fail(cell):
+        tried.append(cell)
+        raise FloatingPointError("loss became nan")
+
+    tried = []
+    monkeypatch.setattr(experiments, "train", fail)
+    with pytest.raises(RuntimeError, match="6 of 6 runs failed.*loss became nan"):
+        experiments.reproduce("scores", folder=tmp_path)
+    assert len(tried) == 2
+
+
+def test_where_the_score_chooses_the_epoch_nothing_is_shared():
+    options = {"category": "brick", "size": 16}
+    cells = list(scored(protocol="defects", dataset="textures", options=options))
+    assert len({cell.training for cell in cells}) == 3
+    one, other = scored(seed=0), scored(seed=1)
+    assert next(one).training != next(other).training
+
+
 def test_a_record_that_came_in_the_meantime_is_respected(tiny, monkeypatch, tmp_path):
     ran = []
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan.losses import say_fake, say_real
+from minigan.losses import gradient_penalty, say_fake, say_real
 
 
 def sigmoid(t: float) -> float:
@@ -34,3 +34,43 @@ def test_they_stay_finite_however_sure_the_discriminator_is():
 def test_small_means_agreement():
     sure_it_is_real = torch.tensor([8.0])
     assert say_real(sure_it_is_real) < 0.001 < 7 < say_fake(sure_it_is_real)
+
+
+# ---------------------------------------------------------------------- gradient penalty
+
+
+def penalty(D, real, fake, seed=0):
+    return gradient_penalty(D, real, fake, torch.Generator().manual_seed(seed))
+
+
+def test_penalty_of_a_plane_is_the_square_of_its_slope_minus_one():
+    w = torch.tensor([[3.0, 0.0], [0.0, 4.0]])  # a slope of 5 everywhere
+    real, fake = torch.rand(6, 1, 2, 2), torch.rand(6, 1, 2, 2)
+    assert penalty(lambda x: (x * w).sum((1, 2, 3)), real, fake).item() == pytest.approx(16)
+    assert penalty(lambda x: (x * w).sum((1, 2, 3)) / 5, real, fake).item() == pytest.approx(0, abs=1e-10)
+
+
+def test_penalty_is_taken_between_pairs_of_real_and_fake_images():
+    seen = []
+
+    def D(x):
+        seen.append(x.detach())
+        return x.square().sum((1, 2, 3)) / 2  # the slope at x is its length
+
+    real, fake = torch.zeros(500, 1, 1, 1), torch.full((500, 1, 1, 1), 2.0)
+    found = penalty(D, real, fake)
+    (x,) = seen
+    share = x.flatten() / 2  # one for each pair, uniform in [0, 1]
+    assert 0 <= share.min() < 0.02 and 0.98 < share.max() <= 1
+    assert share.mean().item() == pytest.approx(0.5, abs=0.05)
+    assert found.item() == pytest.approx((2 * share - 1).square().mean().item(), rel=1e-5)
+    assert penalty(D, real, fake) == found != penalty(D, real, fake, seed=1)
+
+
+def test_penalty_teaches_D_and_nobody_else():
+    w = torch.tensor([3.0, 4.0], requires_grad=True)
+    real = torch.rand(4, 2, 1, 1, requires_grad=True)
+    fake = torch.rand(4, 2, 1, 1, requires_grad=True)
+    penalty(lambda x: (x[:, :, 0, 0] * w).sum(1), real, fake).backward()
+    torch.testing.assert_close(w.grad, 2 * (5 - 1) * w.detach() / 5)  # of (|w| - 1)^2
+    assert real.grad is None and fake.grad is None
