@@ -6,7 +6,7 @@ a switch for the pattern, and an extractor learns from generated images, whose p
 patterns apart and to shrug at mixtures. The score asks both: is it redrawn well, and is it of one pattern?
 
     Chai, Su, Tang, Ding, Fang and Liao, "Improving Anomaly Detection with a Self-Supervised Task Based on
-    Generative Adversarial Network", ICASSP 2022. https://doi.org/10.1109/ICASSP43922.2022.9746098
+    Generative Adversarial Network", ICASSP 2022, pages 3563-3567.
 
     (z_c, z_n) --> G --> fake --+--> D --> real?                       stage 1: D, then G (L_adv)
     one of n_c     |            |
