@@ -13,6 +13,7 @@ import hashlib
 import json
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -89,6 +90,7 @@ def unpack(archive: Path) -> Path:
         if target.is_dir():  # another process was quicker
             return target
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         try:
             for name, content in members(archive):
                 place = partial.joinpath(*PurePosixPath(name).parts)
@@ -139,7 +141,8 @@ def _checked(archive: Path, name: str, special: bool) -> str:
     """The name of a member that is a plain file inside the archive's own folder; else ValueError."""
     name = name.replace("\\", "/")
     path = PurePosixPath(name)
-    if special or path.is_absolute() or ".." in path.parts or ":" in name or not path.parts:
+    outside = path.is_absolute() or any(part == ".." or re.match("[A-Za-z]:", part) for part in path.parts)
+    if special or outside or not path.parts:
         why = "is a link or a device" if special else "would land outside its folder"
         raise ValueError(
             f"{name!r} in the archive {str(archive)!r} {why}: no published set needs that, so get the "

@@ -124,11 +124,13 @@ def labelled_files(top: Path, classes: Sequence[str], suffix: str = "") -> tuple
 
 def _folders(path: Path) -> list[str]:
     """The names of the sub-folders; ValueError when images lie beside them."""
+    from minigan.images import SUFFIXES
+
     if not path.is_dir():
         return []
     visible = sorted(x for x in path.iterdir() if not x.name.startswith("."))
     folders = [x.name for x in visible if x.is_dir()]
-    loose = [x.name for x in visible if x.is_file() and x.suffix.lower() in (".png", ".jpg", ".jpeg")]
+    loose = [x.name for x in visible if x.is_file() and x.suffix.lower() in SUFFIXES]
     if folders and loose:
         raise ValueError(
             f"the image {loose[0]!r} lies in {str(path)!r} beside sub-folders; put the images of each class "

@@ -124,7 +124,7 @@ def status() -> list[tuple[str, str, str]]:
     for name, source in SOURCES.items():
         home, file = folder_of(name), folder_of(name).with_suffix(".npz")
         found = file if file.is_file() else find(name, unpacking=False)
-        copies = sorted(path.stem for path in folder_of("cache").glob(f"{name}-*.npz"))
+        copies = [path.stem for end in ("", "-*") for path in folder_of("cache").glob(f"{name}{end}.npz")]
         if found is not None:
             parts = (
                 sorted(path.parent.parent.name for path in found.glob(source.sign)) if name == "mvtec" else []
@@ -133,7 +133,7 @@ def status() -> list[tuple[str, str, str]]:
         elif datafiles.archives(home):
             rows.append((name, "packed", ", ".join(str(path) for path in datafiles.archives(home))))
         elif copies:
-            rows.append((name, "kept", ", ".join(copies)))
+            rows.append((name, "kept", ", ".join(sorted(copies))))
         elif source.automatic:
             rows.append((name, "on demand", f"the first load downloads it into {home}"))
         else:

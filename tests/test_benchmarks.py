@@ -730,6 +730,15 @@ def test_other_categories_in_other_archives(home):
         data.load("mvtec", category="screw")
 
 
+def test_an_archive_of_something_else(home):
+    (home / "mtd").mkdir()
+    zipped(home / "mtd" / "a.zip", "12:30.txt")  # a colon alone is no drive
+    zipfile.ZipFile(home / "mtd" / "b.zip", "w").close()  # nothing in it
+    with raises_sentence(FileNotFoundError, "mtd is not here yet"):
+        data.load("mtd")
+    assert {x.name for x in (home / "mtd" / "a").iterdir()} == {"fine.txt", "12:30.txt"}
+
+
 def zipped(path: Path, name: str, link: bool = False) -> None:
     member = zipfile.ZipInfo(name)
     if link:
@@ -750,7 +759,7 @@ def tarred(path: Path, name: str, kind: bytes = tarfile.REGTYPE) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 @pytest.mark.parametrize(
-    "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt"]
+    "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt", "a/C:evil.txt"]
 )
 def test_no_member_leaves_the_folder(home, kind, name):
     archive = home / "mtd" / f"bad.{kind}"
@@ -904,12 +913,15 @@ def test_status(home):
     classes_tree(home / "alzheimer", "alzheimer")
     data.load("alzheimer", size=8)
     shutil.rmtree(home / "alzheimer")
+    keras(home / "cifar10.npz", (32, 32, 3), 10)
+    data.load("cifar10"), data.load("cifar10", size=16)
+    (home / "cifar10.npz").unlink()
     rows = {name: (state, note) for name, state, note in sources.status()}
     assert rows["mnist"] == ("there", str(home / "mnist.npz"))
-    assert rows["fashion_mnist"][0] == "there" and rows["cifar10"][0] == "on demand"
+    assert rows["fashion_mnist"][0] == "there" and rows["cifar100"][0] == "on demand"
     assert rows["mvtec"] == ("there", f"bottle, screw in {home / 'mvtec' / 'wrapped'}")
     assert rows["mtd"] == ("packed", str(home / "mtd" / "master.zip"))
-    assert rows["alzheimer"] == ("kept", "alzheimer-8")
+    assert rows["alzheimer"] == ("kept", "alzheimer-8") and rows["cifar10"] == ("kept", "cifar10, cifar10-16")
     assert rows["retinal_oct"][0] == "missing" and "OCT2017.tar.gz" in rows["retinal_oct"][1]
     assert "ask the authors" in rows["kth_cellvideos"][1]
 
