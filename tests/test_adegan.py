@@ -1,5 +1,6 @@
 """ADe-GAN: the losses and the score by hand, the two stages, patterns and their mixtures."""
 
+import copy
 import math
 
 import numpy as np
@@ -28,6 +29,14 @@ def built(channels: int = 1, **more) -> ADeGAN:
 
 def batch(n: int = 8) -> torch.Tensor:
     return to_float(torch.from_numpy(zeros(n))[:, None])
+
+
+@pytest.fixture
+def double():
+    """Everything in float64, so that gradients taken by hand agree to many digits."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 # ---------------------------------------------------------------------- losses
@@ -122,6 +131,20 @@ def test_one_pattern_has_plain_latents_and_mixtures_within_a_pattern():
     assert mixed.std(1).max().item() < plain.std(1).max().item() * 1.05
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_patterns_and_features_are_mixed_at_the_same_share(share, monkeypatch):
+    detector, ends = built(), [1.0, 0.0]
+    monkeypatch.setattr(detector, "shares", lambda n: torch.full((n, 1), share))
+    monkeypatch.setattr(detector, "features", lambda n: torch.full((n, 3), ends.pop(0)))
+    monkeypatch.setattr(detector, "patterns", lambda n: torch.zeros(n, dtype=torch.int64))
+    z_c, z_n = detector.two_patterns(50)
+    torch.testing.assert_close(z_c[:, 0], torch.full((50,), share))
+    torch.testing.assert_close(z_n, torch.full((50, 3), share))
+    ends += [5.0, 1.0, 0.0]  # the first are not mixed
+    _, z_n = detector.one_pattern(10)
+    assert z_n[:10].eq(5).all() and z_n[10:].eq(share).all()
+
+
 def test_two_patterns_are_never_the_same():
     z_c, z_n = built().two_patterns(2000)
     assert z_c.shape == (2000, 4) and z_n.shape == (2000, 3)
@@ -152,6 +175,87 @@ def test_stage_1_moves_D_and_G_and_stage_2_moves_G_and_E(monkeypatch):
         monkeypatch.setattr(optimiser, "step", lambda name=name: order.append(name))
     detector.training_step(batch())
     assert order == ["opt_D", "opt_G", "opt_GE"]
+
+
+def weights(detector: ADeGAN) -> dict[str, torch.Tensor]:
+    """By network and name: "G.0.weight" and so on."""
+    return {f"{n}.{k}": p for n in ("G", "E", "D") for k, p in getattr(detector, n).named_parameters()}
+
+
+def watched(detector: ADeGAN) -> list[tuple[str, dict, dict]]:
+    """From now on: each optimiser's name, the gradients it was given, and the weights it left."""
+    seen = []
+    for name in ("opt_D", "opt_G", "opt_GE"):
+        optimiser = getattr(detector, name)
+
+        def step(name=name, step=optimiser.step):
+            gradients = {k: None if p.grad is None else p.grad.clone() for k, p in weights(detector).items()}
+            step()
+            seen.append((name, gradients, {k: p.detach().clone() for k, p in weights(detector).items()}))
+
+        optimiser.step = step
+    return seen
+
+
+def take_over(twin: ADeGAN, left: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for key, p in weights(twin).items():
+            if not torch.equal(p, left[key]):  # what has not moved is still needed, for gradients
+                p.copy_(left[key])
+
+
+def check_gradients(loss: torch.Tensor, twin: ADeGAN, networks: str, given: dict) -> None:
+    for key, p in weights(twin).items():
+        if key[0] in networks:
+            (expected,) = torch.autograd.grad(loss, p, retain_graph=True)
+            torch.testing.assert_close(given[key], expected, msg=lambda m, key=key: f"{key}: {m}")
+            assert expected.any(), key
+
+
+def test_a_step_is_equations_1_and_8_by_hand(double):
+    detector, x = built(lambda_ip=2.0, lambda_sl=3.0, lambda_recon=5.0), batch().double()
+    detector._set_mode(training=True)
+    before = {k: p.detach().clone() for k, p in weights(detector).items()}
+    for _ in range(2):  # the second time, with gradients of the first still around
+        twin = copy.deepcopy(detector)
+        seen = watched(detector)
+        found = detector.training_step(x)
+        (_, of_D, left_D), (_, of_G, left_G), (_, of_GE, left_GE) = seen
+        G, E, D, b, eye = twin.G, twin.E, twin.D, len(x), torch.eye(4)
+
+        pattern, z_n = twin.one_pattern(b)
+        fake = G(torch.cat([eye[pattern], z_n], 1))
+        loss_D = -D(x)[0].sigmoid().log().mean() - (1 - D(fake.detach())[0].sigmoid()).log().mean()
+        check_gradients(loss_D, twin, "D", of_D)
+        take_over(twin, left_D)
+        loss_G = -D(fake)[0].sigmoid().log().mean()
+        check_gradients(loss_G, twin, "G", of_G)
+
+        take_over(twin, left_G)
+        pattern, z_n = twin.one_pattern(b)
+        p, z_hat = read(E(G(torch.cat([eye[pattern], z_n], 1))))
+        sl = -p[range(2 * b), pattern].log().mean() + (z_hat - z_n).square().mean()
+        ip = -read(E(G(torch.cat(twin.two_patterns(b), 1))))[0].log().mean()
+        recon = (x - G(torch.cat(read(E(x)), 1))).square().mean()
+        check_gradients(2 * ip + 3 * sl + 5 * recon, twin, "GE", of_GE)
+        expected = {"loss_D": loss_D, "loss_G": loss_G, "L_ip": ip, "L_sl": sl, "L_recon": recon}
+        assert {k: v.item() for k, v in found.items()} == pytest.approx(
+            {k: v.item() for k, v in expected.items()}
+        )
+        for left, moved in ((left_D, "D"), (left_G, "G"), (left_GE, "GE")):
+            assert {k[0] for k in left if not torch.equal(left[k], before[k])} == set(moved)
+            before = left
+        for name in ("G", "E", "D"):  # as many passes, in that order
+            for a, b in zip(getattr(detector, name).buffers(), getattr(twin, name).buffers(), strict=True):
+                torch.testing.assert_close(a, b)
+        for name in ("opt_D", "opt_G", "opt_GE"):
+            del getattr(detector, name).step  # watched no longer
+
+
+def read(code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """E's output: probabilities of 4 patterns by the softmax, and z_n."""
+    e = code[:, :4].exp()
+    return e / e.sum(1, keepdim=True), code[:, 4:]
 
 
 def test_the_generator_does_not_learn_in_the_discriminators_step(monkeypatch):
@@ -200,6 +304,40 @@ def test_running_statistics_are_those_of_redrawn_training_images():
     torch.testing.assert_close(before[1], seen[0].var((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
+def test_all_norms_of_E_and_G_are_collected_from_every_batch_of_real_images(monkeypatch):
+    """Against the plain means over batches of what each batch norm was given."""
+    seen, redraw = {}, ADeGAN.redraw
+
+    def spied(self, x):
+        collecting = self.E.training or any(m.training for m in self.E.modules())
+        if not collecting or torch.is_grad_enabled():
+            return redraw(self, x)
+        hooks = [
+            m.register_forward_pre_hook(lambda m, inputs: seen.setdefault(m, []).append(inputs[0].detach()))
+            for net in (self.E, self.G)
+            for m in net.modules()
+            if isinstance(m, nn.BatchNorm2d)
+        ]
+        images.append(x)
+        result = redraw(self, x)
+        for hook in hooks:
+            hook.remove()
+        return result
+
+    images, x = [], zeros(40)
+    monkeypatch.setattr(ADeGAN, "redraw", spied)
+    detector = ADeGAN(**SMALL, epochs=1, batch_size=10, holdout=0.0).fit(x)
+    used = torch.cat(images)
+    assert len(images) == 4 and sorted(map(bytes, used.numpy())) == sorted(map(bytes, batch(40).numpy()))
+    norms = [m for net in (detector.E, detector.G) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert set(seen) == set(norms) and len(norms) == 3
+    for m, inputs in seen.items():
+        mean = torch.stack([h.mean((0, 2, 3)) for h in inputs]).mean(0)
+        var = torch.stack([h.var((0, 2, 3)) for h in inputs]).mean(0)
+        torch.testing.assert_close(m.running_mean, mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(m.running_var, var, rtol=1e-4, atol=1e-6)
+
+
 def test_collecting_norms_changes_no_weight_and_can_be_left_out():
     with_it, without = fitted(epochs=1), fitted(epochs=1, collect_norms=False)
     for name in ("G", "E", "D"):
@@ -221,6 +359,8 @@ def test_samples_are_of_the_pattern_asked_for():
     noise = {k: detector.sample(8, pattern=k) for k in range(4)}
     for i in range(8):
         np.testing.assert_array_equal(in_turn[i], noise[i % 4][i])
+    wide = ADeGAN(**SMALL | {"epochs": 1, "sigma": 100.0}).fit(zeros()).sample(8, pattern=0)
+    assert wide.std(0).mean() > 5 * noise[0].std(0).mean()  # sigma is how much samples of a pattern differ
     for bad in (4, -1):
         with raises_sentence(ValueError, "pattern", "0 to 3", str(bad)):
             detector.sample(3, pattern=bad)
@@ -248,8 +388,8 @@ def test_impossible_parameters(bad, word):
 def test_patterns_find_classes_without_being_told():
     """Two digits that look nothing alike: after a short training, one pattern holds hardly both of them."""
     images, labels = digits()
-    x, y = images[labels <= 1], labels[labels <= 1]
-    settings = {"width": 16, "epochs": 15, "batch_size": 16, "lr": 1e-3, "n_patterns": 4}
+    x, y = images[labels <= 1][:160], labels[labels <= 1][:160]
+    settings = {"width": 8, "epochs": 20, "batch_size": 16, "lr": 1e-3, "n_patterns": 4}
     p = ADeGAN(**settings, progress=False).fit(x).pattern_probabilities(x)
     found = p.argmax(1)
     purity = sum(np.bincount(y[found == k], minlength=2).max() for k in range(4)) / len(y)
