@@ -61,6 +61,35 @@ def test_equalised_layers_learn_at_one_speed_whatever_their_size():
         torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-3, atol=1e-5)
 
 
+def test_weights_as_used_move_by_the_same_share_of_their_spread_in_every_layer():
+    """Not so for an ordinary convolution that starts with small weights: large layers would learn faster."""
+    _, E, _ = networks()
+    layers = [m for m in E.modules() if isinstance(m, EqualizedConv2d)]
+    before = [m.weight.detach() * m.scale for m in layers]
+    optimiser = torch.optim.Adam(E.parameters(), lr=0.01, eps=1e-20)
+    E(torch.randn(4, 3, 32, 32), FULL - 0.5).square().sum().backward()
+    optimiser.step()
+    shares = [
+        ((m.weight * m.scale - used).abs().mean() / m.scale).item()
+        for m, used in zip(layers, before, strict=True)
+        if m.weight.grad is not None
+    ]
+    assert len(shares) == 11 and shares == pytest.approx([0.01] * 11, rel=1e-3)
+    spreads = [used.std().item() / m.scale for m, used in zip(layers, before, strict=True)]
+    assert spreads == pytest.approx([1.0] * len(layers), abs=0.35)  # the smallest has 12 weights
+
+
+def test_what_follows_a_layer_decides_its_gain():
+    for network in networks():
+        for name, m in network.named_modules():
+            if isinstance(m, EqualizedConv2d):
+                inputs = m.weight[0].numel()
+                last = name.startswith("to_image") or m.weight.shape[0] in (1, 5)
+                assert m.scale == pytest.approx(math.sqrt((1 if last else 2) / inputs)), name
+    slopes = {m.negative_slope for n in networks() for m in n.modules() if isinstance(m, nn.LeakyReLU)}
+    assert slopes == {0.2}
+
+
 def test_minibatch_deviation_by_hand():
     x = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1) * torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
     out = MinibatchDeviation()(x)  # deviations 1 and 2, whose mean is 1.5
@@ -123,6 +152,39 @@ def test_halfway_an_image_is_the_mean_of_old_and_new():
     x = torch.rand(2, 3, 32, 32)
     blurred = F.interpolate(F.avg_pool2d(x, 4), scale_factor=2.0)
     torch.testing.assert_close(progressive.at_level(x, 1.5), (blurred + F.avg_pool2d(x, 2)) / 2)
+
+
+@pytest.mark.parametrize("before", range(FULL))
+def test_images_go_from_old_to_new_in_a_straight_line(before):
+    G = Generator(6, **OF_IMAGE)
+    z, x = torch.randn(2, 6), torch.rand(2, 3, 32, 32)
+    for image in (lambda level: G(z, level), lambda level: progressive.at_level(x, level)):
+        old, new = F.interpolate(image(float(before)), scale_factor=2.0), image(before + 1.0)
+        for alpha in (0.1, 0.7):
+            torch.testing.assert_close(image(before + alpha), (1 - alpha) * old + alpha * new)
+
+
+def test_readers_mix_what_they_read_at_two_sizes():
+    for network in networks()[1:]:
+        x, alpha = torch.rand(2, 3, 8, 8), 0.3
+        old, new = network.features(F.avg_pool2d(x, 2), 0.0), network.features(x, 1.0)
+        torch.testing.assert_close(network.features(x, alpha), (1 - alpha) * old + alpha * new)
+        x, alpha = torch.rand(2, 3, 32, 32), 0.6  # from 16 to 32 pixels, by hand
+        h = network.blocks[2](network.from_image[3](x))
+        h = (1 - alpha) * network.from_image[2](F.avg_pool2d(x, 2)) + alpha * h
+        expected = network.blocks[0](network.blocks[1](h))
+        torch.testing.assert_close(network.features(x, 2 + alpha), expected)
+
+
+def test_every_pixel_inside_the_generator_has_a_mean_square_of_one():
+    G, maps = Generator(6, **OF_IMAGE), []
+    for m in G.modules():
+        if isinstance(m, EqualizedConv2d):
+            m.register_forward_pre_hook(lambda m, inputs: maps.append(inputs[0].detach()))
+    G(100 * torch.randn(4, 6), float(FULL))
+    assert len(maps) == 2 + 2 * FULL + 1
+    for h in maps:
+        torch.testing.assert_close(h.square().mean(1), torch.ones(h[:, 0].shape), rtol=1e-3, atol=1e-3)
 
 
 def test_sizes_at_each_level():
