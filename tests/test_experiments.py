@@ -404,6 +404,29 @@ def test_cells_that_differ_in_their_score_share_a_training_and_nothing_else(trai
     assert trainings == [0, 1, 1]  # what is there is not trained again
 
 
+def test_real_records_of_one_training_are_those_of_a_training_each(monkeypatch, tmp_path):
+    """Also after another score was measured first, and with all that is measured of batch norm."""
+
+    def cells():
+        for score in ("pattern", "both", "error"):
+            settings = {"width": 2, "epochs": 2, "n_patterns": 3, "scored_by": score}
+            yield Cell("real", "ADeGAN", score, "digits", {"size": 16}, "one_class", "2", 1, settings)
+
+    trained = []
+    train = experiments.train
+    monkeypatch.setattr(experiments, "train", lambda cell: trained.append(cell.label) or train(cell))
+    monkeypatch.setitem(tables.TABLES, "real", Table("real", "", cells))
+    together = experiments.reproduce("real", folder=tmp_path)
+    assert trained == ["pattern"] and together["auroc"].nunique() == 3
+    assert together["seconds"].nunique() == 1  # of the one training
+    for row, cell in zip(together[MEASURED].to_dict("records"), cells(), strict=True):
+        if cell.label != "pattern":
+            record = experiments.run(cell)
+            apart = {name: record[name] for name in MEASURED if record[name] != ""}
+            assert {name: row[name] for name in apart} == apart and "auroc_mixed" in apart
+    assert trained == ["pattern", "both", "error"]
+
+
 def test_a_training_that_fails_is_tried_once_and_told_of_all(trainings, monkeypatch, tmp_path):
     def fail(cell):
         tried.append(cell)

@@ -49,6 +49,36 @@ def test_a_hyperparameter_of_the_wrong_kind(name, value, sentence):
 
 
 @pytest.mark.parametrize(
+    ("method", "name", "value", "sentence"),
+    [
+        ("SimultaneousEncoder", "width", "4", "width must be None or a whole number of channels, got '4'"),
+        ("SimultaneousEncoder", "width", True, "width must be None or a whole number of channels, got True"),
+        ("SimultaneousEncoder", "width", 2.5, "width must be None or a whole number of channels, got 2.5"),
+        ("SimultaneousEncoder", "width", 0, "width must be None or a whole number of channels, got 0"),
+        ("SimultaneousEncoder", "kimg", float("nan"), "kimg must be a finite number, got nan"),
+        ("SimultaneousEncoder", "phase_kimg", -1, "phase_kimg must be positive, got -1"),
+        ("SimultaneousEncoder", "lambda_n", 1.01, "lambda_n must be from 0 to 1, got 1.01"),
+        ("SimultaneousEncoder", "leaky_code", 0.2, "leaky_code must be True or False, got 0.2"),
+        ("ADeGAN", "width", None, "width must be a whole number, got None"),
+        ("ADeGAN", "lambda_sl", float("inf"), "lambda_sl must be None or a number of at least 0, got inf"),
+        ("ADeGAN", "lambda_sl", float("nan"), "lambda_sl must be None or a number of at least 0, got nan"),
+        ("ADeGAN", "collect_norms", 1, "collect_norms must be True or False, got 1"),
+        ("ADeGAN", "n_patterns", 1, "n_patterns must be at least 2, got 1"),
+    ],
+)
+def test_hyperparameters_of_single_methods(method, name, value, sentence):
+    with pytest.raises(ValueError) as caught:
+        minigan.get(method)(**{"epochs": 1, "progress": False} | {name: value}).fit(zeros(8))
+    assert str(caught.value) == sentence
+
+
+def test_a_width_of_numpy_is_a_width():
+    detector = minigan.SimultaneousEncoder(width=np.int64(2), max_width=2, z_dim=2, kimg=100, phase_kimg=1)
+    detector._check_parameters()
+    detector._start((1, 16, 16))
+
+
+@pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("augment", ("hflip",), "ALGANFeature learns from vectors"),
