@@ -213,10 +213,15 @@ class SimultaneousEncoder(NeuralDetector):
             loss_E.backward()
         self.opt_G.step()
         self.opt_E.step()
+        self.follow()
+        return {"loss_D": loss_D, "loss_G": loss_G, "loss_E": loss_E}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """The averages move towards the networks, without a graph."""
         decay = min(self.decay, self.steps / (9 + self.steps))
         for mean, network in ((self.G_mean, self.G), (self.E_mean, self.E)):
             torch._foreach_lerp_(list(mean.parameters()), list(network.parameters()), 1 - decay)
-        return {"loss_D": loss_D, "loss_G": loss_G, "loss_E": loss_E}
 
     def criticise(self, x: Tensor) -> Tensor:
         """D's raw outputs at the level reached: (n, c, h, w) -> (n,)."""

@@ -253,7 +253,6 @@ def test_averages_follow_at_the_stated_pace():
     assert decay == 0.5
 
 
-@pytest.mark.xfail(strict=True, reason="training_step moves the averages outside of torch.no_grad()")
 def test_averages_hold_numbers_and_no_graph():
     """Or each step's graph would hang on the one before, for as long as the training lasts."""
     detector = built()
