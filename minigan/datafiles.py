@@ -81,13 +81,11 @@ def unpack(archive: Path) -> Path:
     """
     ending = next(end for end in sorted(ARCHIVES, key=len)[::-1] if archive.name.lower().endswith(end))
     target = archive.with_name(archive.name[: -len(ending)] or "unpacked")
-    if target.is_dir():
-        return target
     # In a hidden folder first, which the search for sets passes over; what a killed process left is removed.
     partial = archive.with_name(f".unpacking-{target.name}")
     members = _zip_members if ending == ".zip" else _tar_members
     with FileLock(archive.with_name(f".{archive.name}.lock")):
-        if target.is_dir():  # another process was quicker
+        if target.is_dir():  # unpacked before, or by another process meanwhile
             return target
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

@@ -9,6 +9,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import URLError
 
@@ -384,9 +385,9 @@ def test_plantvillage(home):
     for kind in ("color", "grayscale", "segmented"):
         leaves_tree(top, f"raw/{kind}")
     shutil.rmtree(top / "raw" / "segmented" / "Apple___healthy")
-    known = {f"rs_hl {i}": [f"Apple___healthy:::{i // 2}.0", "Soybean___healthy:::9.0"] for i in range(4)}
+    known = {f"rs_hl {i}": ["Soybean___healthy:::9.0", f"Apple___healthy:::{i // 2}.0"] for i in range(4)}
     known |= {"frec_scab 0": ["Apple_Old name:::5.0"], "frec_scab 1": ["Apple_Old name:::5.0"]}
-    known |= {"frec_scab 2": ["Peach:::1", "Corn:::1"]}  # of two other species: no help
+    known |= {f"frec_scab {i}": ["Peach:::1", "Corn:::1"] for i in (2, 3)}  # of two other species: no help
     (top / "leaf_grouping").mkdir()
     (top / "leaf_grouping" / "leaf-map.json").write_text(json.dumps(known))
     dataset = data.load("plantvillage", size=16)
@@ -557,7 +558,7 @@ def test_colour_first_and_grey_after(tmp_path):
     assert images[:, 0, 0].tolist() == [[255, 0, 0], [9, 9, 9]]
 
 
-@pytest.mark.parametrize("name", ["flat", "flat parts", "defects", "parts"])
+@pytest.mark.parametrize("name", ["flat", "flat parts", "defects", "parts", "good and bad"])
 def test_a_folder_is_recognised(tmp_path, name):
     top = tmp_path / "set"
     if name == "flat":
@@ -568,10 +569,14 @@ def test_a_folder_is_recognised(tmp_path, name):
     elif name == "defects":
         mvtec_tree(tmp_path, "set")
     else:
-        for part, kind in (("train", "b"), ("test", "a"), ("test", "b"), ("val", "b")):
+        a, b = ("bad", "good") if name == "good and bad" else ("a", "b")
+        for part, kind in (("train", b), ("test", a), ("test", b), ("val", b)):
             picture(top / part / kind / "0.png")
+        if name == "good and bad":  # taught both: no defect set
+            picture(top / "train" / "bad" / "0.png")
     dataset = data.load("folder", path=top)
-    classes = {"defects": ("good", "broken_large"), "parts": ("a", "b")}.get(name, ("set",))
+    classes = {"defects": ("good", "broken_large"), "parts": ("a", "b"), "good and bad": ("bad", "good")}
+    classes = classes.get(name, ("set",))
     assert dataset.classes == classes and dataset.defects == (name == "defects")
     assert (dataset.masks is not None) == (name == "defects")
     official = {"flat parts": ["train", "test"], "parts": ["train", "test", "test", "test"]}
@@ -692,11 +697,8 @@ def test_two_at_once_read_the_files_once(home, monkeypatch):
         return read(*arguments)
 
     monkeypatch.setattr(datafiles, "read_images", slowly)
-    threads = [threading.Thread(target=data.load, args=("mvtec",)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        same(*pool.map(data.load, ["mvtec"] * 2))
     assert len(calls) == 1
 
 
@@ -873,11 +875,8 @@ def test_what_a_killed_process_left_is_removed(home):
 def test_two_at_once_unpack_once(home):
     mtd_tree(home / "tree")
     pack(home / "tree", home / "mtd" / "a.zip")
-    threads = [threading.Thread(target=datafiles.unpack, args=(home / "mtd" / "a.zip",)) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(datafiles.unpack, [home / "mtd" / "a.zip"] * 3)) == {home / "mtd" / "a"}
     assert len(list((home / "mtd" / "a").rglob("*.jpg"))) == 16
 
 
