@@ -38,6 +38,7 @@ _MODULES = (
     "plots",
     "progressive",
     "protocols",
+    "published",
     "tables",
 )
 

@@ -1,9 +1,9 @@
 """Simultaneous encoder: train the encoder while the generator grows, and look how far out its codes lie.
 
 A generator draws normal images from random vectors; an encoder finds the vector that a query image could
-have been drawn from. Training the two together, by asking that a generated image and its re-generation look
-alike, arranges the codes: those of anomalies turn out short, and the score is mostly that length. Some
-anomalies among the training images do little harm, says the paper: they end up near the origin too.
+have been drawn from. The two are trained together: a generated image and its re-generation are to look alike.
+The paper finds that the codes of anomalies then turn out short, also with some anomalies among the training
+images, so its score is mostly that length. No loss asks for it: see the chapter before you rely on it.
 
     Berg, Ahlberg and Felsberg, "Unsupervised Learning of Anomaly Detection from Contaminated Image Data
     using Simultaneous Encoder Training", 2019. https://arxiv.org/abs/1905.11034
@@ -281,8 +281,8 @@ class SimultaneousEncoder(NeuralDetector):
         return self.in_parts(lambda x: self.match(x)[1], images)
 
     def reconstruct(self, images: Any) -> np.ndarray:
-        """The closest match G(E(x)), about [-1, 1] (Fig. 5): (n, c, h, w) float32."""
-        return self.in_parts(lambda x: self.enlarge(self.match(x)[2]), images)
+        """The closest match G(E(x)), clipped to [-1, 1] (Fig. 5): (n, c, h, w) float32."""
+        return self.in_parts(lambda x: self.enlarge(self.match(x)[2]).clamp(-1, 1), images)
 
     @torch.inference_mode()
     def sample(self, n: int, seed: int = 0) -> np.ndarray:

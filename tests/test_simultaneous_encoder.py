@@ -253,6 +253,29 @@ def test_averages_follow_at_the_stated_pace():
     assert decay == 0.5
 
 
+def test_both_networks_that_score_have_averages_of_all_their_weights():
+    detector = built()
+    pairs = [(detector.G_mean, detector.G), (detector.E_mean, detector.E)]
+    expected = [p.detach().clone() for mean, _ in pairs for p in mean.parameters()]
+    for steps in (1, 2, 3):
+        detector.shown = 4000  # grown up
+        detector.training_step(batch())
+        decay = steps / (9 + steps)
+        now = [p.detach() for _, network in pairs for p in network.parameters()]
+        expected = [decay * mean + (1 - decay) * p for mean, p in zip(expected, now, strict=True)]
+    found = [p for mean, _ in pairs for p in mean.parameters()]
+    for p, by_hand in zip(found, expected, strict=True):
+        torch.testing.assert_close(p, by_hand)
+
+
+def test_the_discriminator_alone_looks_at_the_whole_batch():
+    detector, x = built(), batch(4)
+    with torch.no_grad():
+        assert (detector.D(x, 2.0)[:1] - detector.D(x[:1], 2.0)).abs().item() > 1e-6
+        for network in (detector.E, detector.E_mean):  # also while training
+            torch.testing.assert_close(network.train()(x, 2.0)[:1], network(x[:1], 2.0))
+
+
 def test_averages_hold_numbers_and_no_graph():
     """Or each step's graph would hang on the one before, for as long as the training lasts."""
     detector = built()
@@ -267,7 +290,7 @@ def test_averages_hold_numbers_and_no_graph():
 
 def test_scores_by_hand():
     detector, x = fitted(), zeros(6)
-    z_hat, x_hat = detector.encode(x), detector.reconstruct(x)
+    z_hat, x_hat = detector.encode(x), detector.in_parts(lambda x: detector.match(x)[2], x)  # not clipped
     image = x[:, None] / 127.5 - 1
 
     def unit(a):
@@ -292,6 +315,9 @@ def test_scores_by_hand():
         np.testing.assert_allclose(detector.anomaly_score(x), values, rtol=1e-4, err_msg=name)
     detector.set_params(scored_by="residual", residual_norm="printed")
     np.testing.assert_allclose(detector.anomaly_score(x), expected["residual"] / 16, rtol=1e-4)  # sqrt(N_X)
+    detector.set_params(scored_by="proposed", lambda_n=0.75)
+    by_hand = 0.75 * expected["residual"] / 16 + 0.25 * expected["origin"]
+    np.testing.assert_allclose(detector.anomaly_score(x), by_hand, rtol=1e-4)
 
 
 def test_a_longer_code_is_more_normal_and_contrast_does_not_count():
@@ -339,6 +365,8 @@ def test_a_longer_code_changes_the_origin_distance_and_no_residual():
 def test_contrast_is_that_of_a_whole_image_in_all_channels():
     x = torch.tensor([[[[0.0]], [[2.0]], [[4.0]]], [[[5.0]], [[5.0]], [[6.0]]]])
     assert se.unit_range(x).flatten(1).tolist() == [[0, 0.5, 1], [0, 0, 1]]
+    faint = 0.001 * torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(se.unit_range(faint), se.unit_range(1000 * faint))
 
 
 # ---------------------------------------------------------------------- interrupted, saved
@@ -403,7 +431,8 @@ def test_samples_are_clipped_to_the_range_of_images():
     detector = fitted()
     for layer in detector.G_mean.to_image:
         layer.bias.data += 5
-    assert detector.sample(4).max() == 1 and detector.reconstruct(zeros(4)).max() > 1
+    assert detector.sample(4).max() == detector.reconstruct(zeros(4)).max() == 1
+    assert detector.in_parts(lambda x: detector.match(x)[2], zeros(4)).max() > 1  # the score sees that
 
 
 def test_samples_come_from_the_averaged_generator_and_their_seed():
