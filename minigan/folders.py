@@ -15,11 +15,11 @@ from minigan.data import Dataset, _check_size
 def folder(path: str | Path, size: int | None = None, grayscale: bool = False) -> Dataset:
     """Any folder of images, recognised by its sub-folders. Nothing of it is copied to the data folder.
 
-    * `train/` and `test/`, with all training images in `train/good`: a defect set. The other sub-folders of
-      `test/` are the defects, and `ground_truth/<defect>/<name>_mask.png` their masks.
-    * `train/` and `test/` with a sub-folder for each class, perhaps `val/` too: classes with an official
-      split. What is in `val/` counts as test.
-    * a sub-folder for each class; or images and no sub-folder: one class.
+    With `train/` and `test/`, and all training images in `train/good`, it is a defect set. The other sub-folders
+    of `test/` are the defects, and `ground_truth/<defect>/<name>_mask.png` their masks. With `train/` and
+    `test/` and a sub-folder for each class in them, perhaps `val/` too, it has classes and an official split;
+    what is in `val/` counts as test. Otherwise each sub-folder is a class, and images without sub-folders are
+    of a single class.
 
     Classes are in the order of their names. Without a `size` all images must have the same; with `grayscale`
     they are made grey, else they are colour when any of them is.

@@ -359,6 +359,7 @@ def test_samples_are_of_the_pattern_asked_for():
     noise = {k: detector.sample(8, pattern=k) for k in range(4)}
     for i in range(8):
         np.testing.assert_array_equal(in_turn[i], noise[i % 4][i])
+    assert not any(np.array_equal(in_turn[i], noise[(i + 1) % 4][i]) for i in range(8))
     wide = ADeGAN(**SMALL | {"epochs": 1, "sigma": 100.0}).fit(zeros()).sample(8, pattern=0)
     assert wide.std(0).mean() > 5 * noise[0].std(0).mean()  # sigma is how much samples of a pattern differ
     for bad in (4, -1):

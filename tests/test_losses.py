@@ -67,6 +67,18 @@ def test_penalty_is_taken_between_pairs_of_real_and_fake_images():
     assert penalty(D, real, fake) == found != penalty(D, real, fake, seed=1)
 
 
+def test_all_pixels_of_an_image_are_mixed_at_one_share():
+    seen = []
+
+    def D(x):
+        seen.append(x.detach())
+        return x.sum((1, 2, 3))
+
+    penalty(D, torch.zeros(5, 3, 4, 4), torch.ones(5, 3, 4, 4))
+    (x,) = seen
+    assert (x == x[:, :1, :1, :1]).all() and len(x[:, 0, 0, 0].unique()) == 5
+
+
 def test_penalty_teaches_D_and_nobody_else():
     w = torch.tensor([3.0, 4.0], requires_grad=True)
     real = torch.rand(4, 2, 1, 1, requires_grad=True)
@@ -74,3 +86,6 @@ def test_penalty_teaches_D_and_nobody_else():
     penalty(lambda x: (x[:, :, 0, 0] * w).sum(1), real, fake).backward()
     torch.testing.assert_close(w.grad, 2 * (5 - 1) * w.detach() / 5)  # of (|w| - 1)^2
     assert real.grad is None and fake.grad is None
+    # Steeper further out, so that it does matter where the images are.
+    curved = penalty(lambda x: w.sum() * x.square().sum((1, 2, 3)), real, fake)
+    assert torch.autograd.grad(curved, [real, fake], allow_unused=True) == (None, None)
