@@ -26,6 +26,7 @@ What the paper leaves open, and how it is read here:
 * E sees generated images, mixtures and real images, each in a pass of its own, and batch norm's running
   averages take in all three, though only real ones are scored. So they are collected anew after each epoch,
   from real images redrawn (`collect_norms`); on small data this is worth much.
+  In a pass of their own, batch norm also helps E to recognise mixtures: L_ip promises more than E keeps.
 * E's pattern is a softmax, and G redraws an image from it as it is, not rounded to one pattern.
 * The score (Eq. 9 to 11) is printed with logarithms that cannot be meant: a probability comes out as its own
   logarithm. Read as below, it is -1 for an image that is redrawn well and of one clear pattern, and rises to

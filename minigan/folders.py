@@ -15,8 +15,8 @@ from minigan.data import Dataset, _check_size
 def folder(path: str | Path, size: int | None = None, grayscale: bool = False) -> Dataset:
     """Any folder of images, recognised by its sub-folders. Nothing of it is copied to the data folder.
 
-    With `train/` and `test/`, and all training images in `train/good`, it is a defect set. The other sub-folders
-    of `test/` are the defects, and `ground_truth/<defect>/<name>_mask.png` their masks. With `train/` and
+    With `train/` and `test/`, and all training images in `train/good`, it is a defect set: the other folders
+    in `test/` are the defects, and `ground_truth/<defect>/<name>_mask.png` their masks. With `train/` and
     `test/` and a sub-folder for each class in them, perhaps `val/` too, it has classes and an official split;
     what is in `val/` counts as test. Otherwise each sub-folder is a class, and images without sub-folders are
     of a single class.
