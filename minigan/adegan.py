@@ -268,8 +268,9 @@ class ADeGAN(NeuralDetector):
     def sample(self, n: int, pattern: int | None = None, seed: int = 0) -> np.ndarray:
         """n generated images in [-1, 1], of one pattern (Fig. 4) or of all in turn: (n, c, h, w) float32."""
         self._check_fitted()
-        good = pattern is None or 0 <= pattern < self.n_patterns
-        require(good, f"pattern must be None or a number from 0 to {self.n_patterns - 1}, got {pattern}")
+        whole = isinstance(pattern, int | np.integer) and not isinstance(pattern, bool)
+        good = pattern is None or (whole and 0 <= pattern < self.n_patterns)
+        require(good, f"pattern must be None or a number from 0 to {self.n_patterns - 1}, got {pattern!r}")
         self._set_mode(training=False)
         rng = torch.Generator(self.device_).manual_seed(seed)
         z_n = self.sigma * torch.randn(n, self.z_dim, generator=rng, device=self.device_)
@@ -286,5 +287,6 @@ class ADeGAN(NeuralDetector):
         self._check_at_least(2, "n_patterns", "batch_size")
         require(self.sigma > 0, f"sigma must be positive, got {self.sigma}")
         weight = self.lambda_sl
-        good = weight is None or (isinstance(weight, int | float) and 0 <= weight < math.inf)
+        number = isinstance(weight, int | float | np.integer | np.floating) and not isinstance(weight, bool)
+        good = weight is None or (number and 0 <= weight < math.inf)
         require(good, f"lambda_sl must be None or a number of at least 0, got {weight!r}")

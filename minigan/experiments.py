@@ -48,7 +48,7 @@ from joblib import Parallel, delayed
 
 import minigan
 from minigan import data, metrics, protocols, registry
-from minigan.tables import KEY, WITH_ANOMALIES, Cell, table
+from minigan.tables import KEY, WITH_ANOMALIES, WITHOUT_TARGET, Cell, table
 
 if TYPE_CHECKING:
     from minigan.detector import Detector
@@ -149,8 +149,8 @@ def _one_thread() -> Iterator[None]:
 
 def _split(cell: Cell) -> protocols.Split:
     dataset = _dataset(cell.dataset, json.dumps(cell.options))
-    if cell.protocol == "defects":  # the data set says itself what is normal
-        return protocols.defects(dataset, seed=cell.seed)
+    if cell.protocol in WITHOUT_TARGET:
+        return getattr(protocols, cell.protocol)(dataset, seed=cell.seed)
     gamma = {"gamma": cell.gamma} if cell.protocol in WITH_ANOMALIES else {}
     return getattr(protocols, cell.protocol)(dataset, cell.target, seed=cell.seed, **gamma)
 

@@ -11,6 +11,7 @@
 | contaminated  | one class, unlabelled anomalies  | that class and all the others, balanced          |
 | supervised    | one class, labelled anomalies    | as one_class                                     |
 | defects       | good images                      | good and defective images                        |
+| objects       | 60 % of a few classes            | other images of these, half of all other classes |
 
 One seed always gives the same split, and no image stands in two parts of it. Where a data set has groups
 (photographs of one thing, say), no group does either: a test image is left out when its group stands on the
@@ -31,7 +32,7 @@ class Split:
     """Images in three parts, uint8 as in the data set. Labels are 0 normal, 1 anomalous."""
 
     train: np.ndarray
-    train_classes: np.ndarray  # the data set's own labels of the training images
+    train_classes: np.ndarray  # the data set's own labels of the training images, or their sub-classes
     train_labels: np.ndarray | None  # only under `supervised`
     validation: np.ndarray | None  # not trained on, not tested on: for thresholds, for choosing an epoch
     validation_labels: np.ndarray | None
@@ -106,16 +107,20 @@ def leave_one_out(dataset: Dataset, anomalous: int | str, seed: int = 0, validat
     return _split(dataset, title, dataset.labels == out, train, held_out, test)
 
 
-def defects(dataset: Dataset, seed: int = 0, validation: float = 0.5, by_group: bool = True) -> Split:
+def defects(
+    dataset: Dataset, seed: int = 0, validation: float = 0.5, by_group: bool = True, training: float = 0.5
+) -> Split:
     """Train on good images; test on good and defective ones.
 
     `validation` is the share of the *test* images, good and defective, that is set apart. The default, half,
     is what ALGAN's paper takes to choose the best epoch. That uses labels of anomalies, so report the last
     epoch beside it. 0 keeps the test set whole.
 
-    Without an official split, half of the good images are for training; the others, and all the defective
-    ones, are for validation and test: 50, 25 and 25 %, as the paper splits the magnetic tiles. A group with
-    a defect in it is never trained on, and the shares are as near to these as whole groups allow.
+    Without an official split, a share `training` of the good images is for training; the others, and all the
+    defective ones, are for validation and test: by default 50, 25 and 25 %, as the paper splits the magnetic
+    tiles. A group with a defect in it is never trained on, and the shares are as near to these as whole
+    groups allow. Where a data set knows sub-classes of its good images, such as the species of healthy
+    leaves, they are the split's `train_classes`.
     `by_group=False` ignores the groups: the paper's random split, which leaks.
     """
     if not dataset.defects:
@@ -123,6 +128,8 @@ def defects(dataset: Dataset, seed: int = 0, validation: float = 0.5, by_group: 
             f"{dataset.name} is not a defect data set, its classes are of equal standing: use one_class, "
             "leave_one_out, contaminated or supervised."
         )
+    if not 0 < training < 1:
+        raise ValueError(f"training = {training} came; it is a share, more than 0 and less than 1.")
     rng, defective = np.random.default_rng(seed), dataset.labels != 0
     good = np.flatnonzero(~defective)
     if dataset.official is not None:
@@ -131,12 +138,44 @@ def defects(dataset: Dataset, seed: int = 0, validation: float = 0.5, by_group: 
         rest = _apart(dataset, rest, train) if by_group else rest
     else:
         clean = _apart(dataset, good, np.flatnonzero(defective)) if by_group else good
-        half = len(good) / 2 / max(1, len(clean))  # of all the good images, drawn from the clean groups
-        train, _ = _cut(rng, dataset, clean, min(1, half), by_group)
+        share = training * len(good) / max(1, len(clean))  # of all the good images, from the clean groups
+        train, _ = _cut(rng, dataset, clean, min(1, share), by_group)
         rest = np.setdiff1d(np.arange(len(dataset)), train)
     held_out, test = _cut(rng, dataset, rest, validation, by_group)
     title = f"defects on {dataset.name}, seed {seed}"
     return _split(dataset, title, defective, train, held_out, test, by_group=by_group)
+
+
+def objects(dataset: Dataset, n_normal: int = 10, seed: int = 0) -> Split:
+    """Train on a few classes together; all the others are anomalies. ALGAN's paper splits COIL-100 like this.
+
+    `n_normal` classes, drawn by the seed, are normal: 60 % of their images are for training, 20 % for
+    validation and 20 % for testing. Of the other classes' images, half are for validation and half for
+    testing. An official split is merged first. The validation images have anomalies among them: choosing an
+    epoch by these uses labels, so report the last one beside it.
+    """
+    if dataset.defects:
+        raise ValueError(
+            f"objects wants classes of equal standing, but {dataset.name} has good and defective images: use "
+            "protocols.defects."
+        )
+    whole = isinstance(n_normal, int | np.integer) and not isinstance(n_normal, bool)
+    if not whole or not 1 <= n_normal < len(dataset.classes):
+        raise ValueError(
+            f"n_normal = {n_normal!r} came, but {dataset.name} has {len(dataset.classes)} classes: give a "
+            "number from 1 to one less than that."
+        )
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(len(dataset.classes), n_normal, replace=False))
+    anomalous = ~np.isin(dataset.labels, chosen)
+    train, rest = _cut(rng, dataset, np.flatnonzero(~anomalous), 0.6)
+    held_out, test = _cut(rng, dataset, rest, 0.5)
+    others = _apart(dataset, np.flatnonzero(anomalous), train)
+    others_held_out, others_test = _cut(rng, dataset, others, 0.5)
+    title = f"objects on {dataset.name}, normal: {n_normal} of {len(dataset.classes)} classes, seed {seed}"
+    held_out = np.r_[held_out, _apart(dataset, others_held_out, test)]
+    test = np.r_[test, _apart(dataset, others_test, held_out)]
+    return _split(dataset, title, anomalous, train, held_out, test)
 
 
 # --- what the protocols share ---------------------------------------------------------------------------
@@ -252,7 +291,8 @@ def _split(
             f"{anomalous[test].sum()} anomalous ones for testing, and none of these may be 0."
         )
     height, width = dataset.images.shape[1:3]
-    classes = len(np.unique(dataset.labels[train[~anomalous[train]]]))
+    known = dataset.labels if dataset.subclasses is None else dataset.subclasses
+    classes = len(np.unique(known[train[~anomalous[train]]]))
     text = f"{title}\n  train       {_count(labels[train])}, {height}x{width}"
     if classes > 1:
         text += f", {classes} classes"
@@ -265,7 +305,7 @@ def _split(
         text += f"\n  groups      {'kept together' if by_group else 'ignored: they may leak'}"
     return Split(
         train=dataset.images[train],
-        train_classes=dataset.labels[train],
+        train_classes=known[train],
         train_labels=labels[train] if labelled else None,
         validation=dataset.images[held_out] if len(held_out) else None,
         validation_labels=labels[held_out] if len(held_out) else None,

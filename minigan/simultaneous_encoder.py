@@ -100,7 +100,7 @@ class SimultaneousEncoder(NeuralDetector):
     gradient_flow: ClassVar = {"loss_D": {"D"}, "loss_G": {"G"}, "loss_E": {"G", "E"}}
     weight_spread: ClassVar = {"G": 1.0, "D": 1.0, "E": 1.0, "G_mean": 1.0, "E_mean": 1.0}
 
-    #: Parts of the training, a row of `history_` each; how long it is, `kimg` says.
+    #: Parts of the training, of at least a batch, a row of `history_` each; how long it is, `kimg` says.
     epochs: int = 32
     #: Thousands of training images shown in all.
     kimg: float = 12_000.0
@@ -140,10 +140,11 @@ class SimultaneousEncoder(NeuralDetector):
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = blocks.check_size(image_shape)
         self.full_level = progressive.full_level(size)
+        needed = 2 * self.full_level * self.phase_kimg + min(self.batch_size, 2048 // size) / 1000
         require(
-            self.kimg > 2 * self.full_level * self.phase_kimg,
+            self.kimg >= needed - 1e-9,
             f"kimg={self.kimg:g} ends before the networks have grown to {size} pixels; with phase_kimg="
-            f"{self.phase_kimg:g}, kimg must be more than {2 * self.full_level * self.phase_kimg:g}",
+            f"{self.phase_kimg:g}, kimg must be at least {needed:g}",
         )
         of_image = {"channels": channels, "size": size, "width": self.width, "max_width": self.max_width}
         self.G = Generator(self.z_dim, **of_image).to(self.device_)

@@ -17,6 +17,9 @@ KEY = ("method", "label", "dataset", "options", "protocol", "target", "gamma", "
 
 #: Protocols that put anomalies into the training set.
 WITH_ANOMALIES = ("contaminated", "supervised")
+#: Protocols that say themselves what is normal, so that a target is just a name. Their validation images
+#: include anomalies.
+WITHOUT_TARGET = ("defects", "objects")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Cell:
     dataset: str
     options: Mapping[str, Any]  # of `data.load`
     protocol: str  # a function of `protocols`
-    target: str  # the class that is normal or left out; under `defects` just a name
+    target: str  # the class that is normal or left out; just a name for the protocols `WITHOUT_TARGET`
     seed: int  # of the split and of the detector
     settings: Mapping[str, Any]  # hyperparameters that differ from the method's defaults
     budget: str = "quick"  # "quick" is for two cores, "paper" is what the paper spent
@@ -59,9 +62,10 @@ class Cell:
     def training(self) -> tuple[str, ...]:
         """What is trained, as text: the same for cells that differ in label and `scored_by` only.
 
-        Not so under `defects`, where the score takes part in the training: it chooses the epoch.
+        Not so for the protocols `WITHOUT_TARGET`, where the score takes part in the training: it chooses the
+        epoch.
         """
-        if self.protocol == "defects":
+        if self.protocol in WITHOUT_TARGET:
             return self.key
         settings = {name: value for name, value in self.settings.items() if name != "scored_by"}
         return replace(self, label="", settings=settings).key

@@ -59,7 +59,9 @@ def test_L_sl_and_L_recon_by_hand():
     assert adegan.L_recon(x, torch.zeros_like(x) - 1).item() == 2.0
 
 
-@pytest.mark.parametrize("channels, given, weight", [(1, None, 1.0), (3, None, 10.0), (3, 2.5, 2.5)])
+@pytest.mark.parametrize(
+    "channels, given, weight", [(1, None, 1.0), (3, None, 10.0), (3, 2.5, 2.5), (1, np.float32(2), 2.0)]
+)
 def test_L_sl_weighs_more_in_colour(channels, given, weight):
     assert built(channels, lambda_sl=given).weight_sl == weight
 
@@ -362,7 +364,7 @@ def test_samples_are_of_the_pattern_asked_for():
     assert not any(np.array_equal(in_turn[i], noise[(i + 1) % 4][i]) for i in range(8))
     wide = ADeGAN(**SMALL | {"epochs": 1, "sigma": 100.0}).fit(zeros()).sample(8, pattern=0)
     assert wide.std(0).mean() > 5 * noise[0].std(0).mean()  # sigma is how much samples of a pattern differ
-    for bad in (4, -1):
+    for bad in (4, -1, 2.5, True, "1"):
         with raises_sentence(ValueError, "pattern", "0 to 3", str(bad)):
             detector.sample(3, pattern=bad)
 
@@ -375,6 +377,7 @@ def test_samples_are_of_the_pattern_asked_for():
         ({"sigma": 0.0}, "sigma"),
         ({"lambda_ip": -1.0}, "lambda_ip"),
         ({"lambda_sl": -1.0}, "lambda_sl"),
+        ({"lambda_sl": True}, "lambda_sl"),
         ({"lambda_sl": "much"}, "lambda_sl"),
         ({"scored_by": "r"}, "scored_by"),
         ({"batch_size": 1}, "batch_size"),

@@ -10,9 +10,8 @@ from helpers import digits, points, raises_sentence, ring, zeros
 from torch import nn
 
 import minigan
-from minigan import ALGAN, ALGANFeature, features, metrics
+from minigan import ALGAN, ALGANFeature, features, metrics, tables
 from minigan.algan import FeatureDiscriminator, FeatureGenerator, loss_D, loss_G
-from minigan.experiments import MVTEC_AUGMENTATIONS
 from minigan.images import AUGMENTATIONS
 
 B, STEPS = 4, 3  # images in a batch, batches in an epoch
@@ -376,11 +375,11 @@ def test_training_images_are_varied_and_scored_ones_are_not(kind):
 
 
 def test_the_papers_augmentations_are_ones_that_exist():
-    assert len(MVTEC_AUGMENTATIONS) == 15
-    for kinds in MVTEC_AUGMENTATIONS.values():
+    assert len(tables.MVTEC_AUGMENTATIONS) == 15
+    for kinds in tables.MVTEC_AUGMENTATIONS.values():
         ALGAN(augment=kinds)._check_parameters()
-    assert MVTEC_AUGMENTATIONS["bottle"] == ("vflip", "hflip", "rotate")
-    assert MVTEC_AUGMENTATIONS["cable"] == ()
+    assert tables.MVTEC_AUGMENTATIONS["bottle"] == ("vflip", "hflip", "rotate")
+    assert tables.MVTEC_AUGMENTATIONS["cable"] == ()
 
 
 # ---------------------------------------------------------------------- parameters and shapes

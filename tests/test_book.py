@@ -5,6 +5,7 @@ test_browser.py.
 """
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -54,7 +55,10 @@ def test_chapter_was_run_from_top_to_bottom(path):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
 def test_chapter_names_no_folder_of_a_machine(path):
-    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.read(path, as_version=4)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        output.get("data", {}).pop("image/png", None)  # its letters are random
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", nbformat.writes(notebook))  # so are these
     for folder in ("/home/", "/Users/", "/root/", "/tmp/", str(ROOT), "site-packages"):
         assert folder not in text
 

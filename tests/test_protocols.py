@@ -223,6 +223,54 @@ def test_defects(recipe, seed, by_group):
             assert abs((~defective[part]).sum() - (~defective).sum() / 4) <= 2 * slack
 
 
+def test_the_share_of_good_images_for_training_can_be_chosen():
+    dataset = numbered(np.repeat([0, 1], [200, 50]), ("good", "bad"), defects=True)
+    split = protocols.defects(dataset, training=0.8, validation=0)
+    assert len(split.train) == 160 and np.bincount(split.test_labels).tolist() == [40, 50]
+    for bad in (0, 1, -0.5):
+        with pytest.raises(ValueError, match=f"training = {bad} came"):
+            protocols.defects(dataset, training=bad)
+
+
+def test_sub_classes_of_good_images_are_what_is_trained_on():
+    labels, species = np.repeat([0, 1], [100, 20]), np.arange(120) % 3
+    names = ("apple", "corn", "grape")
+    dataset = numbered(labels, ("healthy", "ill"), subclasses=species, subclass_names=names, defects=True)
+    split = protocols.defects(dataset)
+    np.testing.assert_array_equal(split.train_classes, species[split.train_index])
+    assert "3 classes" in repr(split)
+
+
+@given(CLASSES, SEEDS, st.data())
+def test_objects(recipe, seed, draw):
+    dataset = class_set(*recipe)
+    n_normal = draw.draw(st.integers(1, len(dataset.classes) - 1))
+    split = protocols.objects(dataset, n_normal, seed)
+    normal = np.unique(dataset.labels[split.train_index])
+    assert len(normal) == n_normal
+    anomalous = ~np.isin(dataset.labels, normal)
+    check(split, dataset, anomalous)
+    np.testing.assert_array_equal(split.train_classes, dataset.labels[split.train_index])
+    assert split.train_labels is None and same(split, protocols.objects(dataset, n_normal, seed))
+    if dataset.groups is None:
+        n, a, classes = (~anomalous).sum(), anomalous.sum(), len(dataset.classes)
+        assert abs(len(split.train) - 0.6 * n) <= classes
+        for labels in (split.validation_labels, split.test_labels):
+            assert abs((labels == 0).sum() - 0.2 * n) <= classes
+            assert abs(labels.sum() - a / 2) <= classes
+        assert len(split.train) + len(split.validation) + len(split.test) == len(dataset)
+
+
+def test_objects_draws_its_classes_by_the_seed_and_refuses_what_cannot_be(digits):
+    drawn = {tuple(np.unique(protocols.objects(digits, 3, seed).train_classes)) for seed in range(8)}
+    assert len(drawn) > 4
+    for bad in (0, 10, 2.0, True):
+        with pytest.raises(ValueError, match="n_normal = .* 10 classes"):
+            protocols.objects(digits, bad)
+    with pytest.raises(ValueError, match="use protocols.defects"):
+        protocols.objects(data.load("textures", size=16), 1)
+
+
 def test_a_random_split_tears_groups_apart_and_says_so():
     labels = np.repeat([0, 1], [90, 30])
     dataset = numbered(labels, ("good", "bad"), groups=np.arange(120) // 6, defects=True)

@@ -233,9 +233,9 @@ def test_images_come_in_random_order_each_as_often_as_another():
 
 
 def test_a_training_too_short_to_grow_up_is_told_before_it_starts():
-    with raises_sentence(ValueError, "kimg=0.08", "16 pixels", "phase_kimg=0.02", "more than 0.08"):
-        fitted(kimg=0.08)
-    fitted(kimg=0.081)
+    with raises_sentence(ValueError, "kimg=0.0879", "16 pixels", "phase_kimg=0.02", "at least 0.088"):
+        fitted(kimg=0.0879)
+    assert fitted(kimg=0.088, phase_kimg=0.02).level == 2
 
 
 def test_averages_follow_at_the_stated_pace():
