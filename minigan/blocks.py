@@ -301,9 +301,9 @@ def running_norms(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def collecting_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Inside, batch norms use the batch at hand, and their running statistics become the mean of all batches.
+    """Inside, batch norms use the batch at hand; their running statistics become the means over all batches.
 
-    What they had before is forgotten.
+    What they had before is forgotten, so let at least one batch pass.
     """
     norms = [m for network in networks for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.training) for norm in norms]

@@ -1,7 +1,7 @@
 """Networks that grow: Progressive GAN's generator, and the readers that mirror it.
 
-A GAN learns small images first. When 4x4 pixels are drawn well, layers for 8x8 are added, faded in from
-weight 0 to 1, and so on. Early mistakes are cheap, and no layer starts from nothing amid trained ones.
+A progressive GAN learns small images first. When 4x4 pixels are drawn well, layers for 8x8 are added, faded
+in from weight 0 to 1, and so on. Early mistakes are cheap; no layer starts from nothing amid trained ones.
 
     Karras, Aila, Laine and Lehtinen, "Progressive Growing of GANs for Improved Quality, Stability, and
     Variation", ICLR 2018. https://arxiv.org/abs/1710.10196
@@ -88,7 +88,7 @@ def level_after(phases: float, full: int) -> float:
 
 
 def at_level(x: Tensor, level: float) -> Tensor:
-    """Images of any larger size as they look at this level: (n, c, h, w) -> (n, c, 4 * 2^top, 4 * 2^top)."""
+    """Images of this size or larger as this level sees them: (n, c, h, w) -> (n, c, 4 * 2^top, 4 * 2^top)."""
     top, alpha = split_level(level)
     x = F.avg_pool2d(x, x.shape[2] // (4 * 2**top))
     return x if alpha == 1 else torch.lerp(up(down(x)), x, alpha)

@@ -24,7 +24,7 @@ What the paper leaves open, and how it is read here:
 * Batches of 128 while images are small, 64 at 32 pixels, 32 at 64 (the paper's two last ones): at most
   2048 / side.
 * The L1 norm in Eq. 1 is a mean over pixels. The latent distance (Eq. 7) compares with the normalised z.
-* Released code: E has an Adam of its own, and the generator never sees its loss (`encoder_updates="E"`).
+* Released code: the generator never sees E's loss (`encoder_updates="E"`).
 * Eq. 2 divides a norm by N_X, which leaves Eq. 5 with next to nothing but L_o, while Table 2 shows a
   difference between the two. Read as a root mean square it counts: `residual_norm`, "rms" by default.
 * Scores are taken from averages of the weights of G and E, as in the released settings (decay 0.999). In
@@ -123,7 +123,7 @@ class SimultaneousEncoder(NeuralDetector):
     residual_norm: Literal["rms", "printed"] = "rms"
     #: Weight of D's features in f-AnoGAN's score.
     kappa: float = 1.0
-    #: Weight of the gradient penalty, and of D's squared outputs, which keeps them near 0.
+    #: Weight of the gradient penalty, and of D's squared outputs for real images, which keeps them near 0.
     lambda_gp: float = 10.0
     drift: float = 1e-3
     #: Released code: a leaky ReLU on the code.
@@ -264,6 +264,7 @@ class SimultaneousEncoder(NeuralDetector):
 
     def score(self, x: Tensor) -> Tensor:
         """The score chosen by `scored_by`: (n, c, h, w) -> (n,)."""
+        self._check_score()  # it may have been changed after `fit`
         x, z_hat, x_hat = self.match(x)
         if self.scored_by == "origin":
             return L_o(z_hat)
@@ -300,8 +301,7 @@ class SimultaneousEncoder(NeuralDetector):
         super()._check_parameters()
         self._check_choice("encoder_loss", "image", "latent")
         self._check_choice("encoder_updates", "G+E", "E")
-        self._check_choice("scored_by", *SCORES)
-        self._check_choice("residual_norm", "rms", "printed")
+        self._check_score()
         self._check_betas()
         self._check_at_least(0, "lambda_gp", "drift", "kappa")
         self._check_at_least(1, "z_dim", "max_width")
@@ -309,3 +309,12 @@ class SimultaneousEncoder(NeuralDetector):
             require(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1, got {getattr(self, name)}")
         require(self.phase_kimg > 0, f"phase_kimg must be positive, got {self.phase_kimg}")
         self._check_width()
+
+    def _check_score(self) -> None:
+        self._check_choice("scored_by", *SCORES)
+        self._check_choice("residual_norm", "rms", "printed")
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        super()._restore(tensors)
+        level = self.E_mean.level.item()  # a file may say anything
+        require(0 <= level <= self.full_level, f"its level, {level}, is not from 0 to {self.full_level}")

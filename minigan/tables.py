@@ -140,9 +140,10 @@ DISTANCES: dict[str, dict[str, Any]] = {
     "Eq. 3": {"anomaly_distance": "x"},
 }
 
-#: ADe-GAN on digits, at a quarter of the paper's width: 1200 steps.
+#: ADe-GAN on digits, at a quarter of our default width: some 1080 steps.
 ADEGAN_DIGITS: dict[str, Any] = {"width": 16, "epochs": 60}
-#: Its score and what that is made of; and the same with batch norm's usual running averages.
+#: Its score and what that is made of; and the same with batch norm's usual running averages, trained anew:
+#: collecting the others draws random numbers, too.
 ADEGAN_VARIANTS: dict[str, dict[str, Any]] = {
     "Eq. 11": {},
     "error alone": {"scored_by": "error"},
@@ -169,7 +170,7 @@ ENCODER_LOSSES: dict[str, dict[str, Any]] = {
     "d_I, E alone": {"encoder_updates": "E"},
     "d_z": {"encoder_loss": "latent"},
 }
-#: Y-GAN without sub-classes, on a single digit: more passes, because there are fewer images.
+#: Y-GAN on a single digit, with sub-classes from clustering: more passes, because there are fewer images.
 YGAN_ONE_DIGIT: dict[str, Any] = YGAN_DIGITS | CLUSTERS | {"epochs": 300}
 #: Three of the ten digits, where all ten would take too long.
 THREE_DIGITS = ("1", "3", "8")

@@ -115,6 +115,9 @@ def test_scored_by():
     for name, expected in {"both": both, "error": r, "pattern": -p.max(1)}.items():
         detector.scored_by = name
         np.testing.assert_allclose(detector.anomaly_score(x), expected, rtol=1e-4, atol=1e-12, err_msg=name)
+    detector.scored_by = "eror"
+    with raises_sentence(ValueError, "scored_by", "pattern", "eror"):
+        detector.anomaly_score(x)
 
 
 # ---------------------------------------------------------------------- latents

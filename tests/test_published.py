@@ -93,10 +93,7 @@ def test_numbers_are_in_their_ranges():
 
 def test_data_sets_and_protocols_are_ours():
     assert set(ROWS["dataset"]) - {""} <= set(data.names())
-    # ALGAN's ten objects of COIL-100 are a protocol of that paper alone.
-    assert all(
-        name in ("", "objects") or callable(getattr(protocols, name)) for name in set(ROWS["protocol"])
-    )
+    assert all(name == "" or callable(getattr(protocols, name)) for name in set(ROWS["protocol"]))
 
 
 @pytest.mark.parametrize("dataset", sorted(set(ROWS["dataset"])))

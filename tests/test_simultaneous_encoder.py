@@ -463,3 +463,20 @@ def test_samples_come_from_the_averaged_generator_and_their_seed():
 def test_impossible_parameters(bad, word):
     with raises_sentence(ValueError, word):
         fitted(**bad)
+
+
+@pytest.mark.parametrize("name, value", [("scored_by", "orgin"), ("residual_norm", "l2")])
+def test_a_score_that_does_not_exist_is_refused_after_training_too(name, value):
+    detector = fitted()
+    setattr(detector, name, value)
+    with raises_sentence(ValueError, name, value):
+        detector.anomaly_score(zeros(4))
+
+
+@pytest.mark.parametrize("level", [math.nan, -3.0, 9.0, 1e11])
+def test_a_file_with_a_level_that_cannot_be_is_refused(tmp_path, level):
+    detector = fitted()
+    detector.E_mean.level.fill_(level)
+    detector.save(tmp_path / "bad.safetensors")
+    with pytest.raises(ValueError, match=f"its level, {level}, is not from 0 to 2".replace("+", ".")):
+        SimultaneousEncoder.load(tmp_path / "bad.safetensors")
