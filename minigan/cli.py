@@ -2,6 +2,7 @@
 
     minigan score photos/ --train good_photos/ --set epochs=50 --out scores.csv
     minigan reproduce digits --minutes 8
+    minigan reproduce --next --minutes 60 --jobs 2
 
 `minigan COMMAND --help` explains each. A mistake is answered with one sentence and exit code 2.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minigan import registry
+from minigan.cells import BUDGETS
 from minigan.registry import METHODS
 
 # What may go wrong with what a user gives, or with training; anything else is a bug and shows itself.
@@ -46,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    budget: dict[str, Any] = {
+        "default": "quick",
+        "choices": BUDGETS,
+        "help": "quick: for two cores (the default); paper: what the papers spent",
+    }
     command(methods, "list the methods")
     command(datasets, "list the data sets: what is there, what is missing, how to get it")
 
@@ -70,12 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
 
     sub = command(reproduce, "run what a table of experiments still lacks")
-    sub.add_argument("table", help="see `minigan results`")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("table", nargs="?", help="see `minigan results`")
+    which.add_argument("--next", action="store_true", help="what is missing of all tables, seed by seed")
+    sub.add_argument("--budget", **budget)
     sub.add_argument("--jobs", type=int, metavar="N", help="runs side by side; -1: one on each core")
     sub.add_argument("--minutes", type=float, metavar="M", help="start no run after M minutes")
 
     sub = command(results, "show the tables, or the recorded results of one")
     sub.add_argument("table", nargs="?", help="default: an overview of all")
+    sub.add_argument("--budget", **budget)
     return parser
 
 
@@ -139,11 +150,15 @@ def score(options: argparse.Namespace) -> None:
 
 
 def reproduce(options: argparse.Namespace) -> None:
-    """Run a table's missing cells and say how far it is."""
+    """Run the missing cells of a table, or of all, and say how far that is."""
     from minigan import experiments
 
-    records = experiments.reproduce(options.table, jobs=options.jobs, minutes=options.minutes)
-    print(f"{options.table}: {_progress(records)}")
+    name = None if options.next else options.table
+    done = experiments.reproduce(name, options.jobs, options.minutes, budget=options.budget)
+    if name is None:
+        _print_overview(done)
+    else:
+        print(f"{name}: {done['auroc'].notna().sum()} of {len(done)} runs recorded")
 
 
 def results(options: argparse.Namespace) -> None:
@@ -151,18 +166,18 @@ def results(options: argparse.Namespace) -> None:
     from minigan import experiments, tables
 
     if options.table is None:
-        for table in tables.TABLES.values():
-            print(f"{table.name:20}{_progress(experiments.results(table.name))}; {table.title}")
+        _print_overview(experiments.overview(budget=options.budget))
     else:
         print(tables.table(options.table).title)
-        print(experiments.summary(options.table).round(3).to_string(na_rep="-"))
+        print(experiments.summary(options.table, budget=options.budget).round(3).to_string(na_rep="-"))
 
 
 # ---------------------------------------------------------------------- inside
 
 
-def _progress(records: Any) -> str:
-    return f"{records['auroc'].notna().sum()} of {len(records)} runs recorded"
+def _print_overview(tables: Any) -> None:
+    for name, table in tables.iterrows():
+        print(f"{name:35}{table['recorded']:5} of {table['runs']:5} runs recorded; {table['title']}")
 
 
 def _settings(method: type, texts: Sequence[str]) -> dict[str, Any]:

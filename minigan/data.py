@@ -16,7 +16,7 @@ and test images is the business of `protocols.py`. The benchmarks, which have to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -319,8 +319,11 @@ def names() -> tuple[str, ...]:
     return (*_LOADERS, *benchmarks.LOADERS)
 
 
-def load(name: str, **options) -> Dataset:
+def load(name: str, n: int | None = None, **options) -> Dataset:
     """Load a data set by name; the options are those of the function of that name, here or in `benchmarks`.
+
+    `n` thins a set that is too large for the machine: about so many images, always the same ones, drawn at
+    random so that each class keeps its share, for training and for test.
 
     Raises:
         ValueError: no such data set, or an option that it does not know the value of.
@@ -331,4 +334,28 @@ def load(name: str, **options) -> Dataset:
     loaders = _LOADERS | benchmarks.LOADERS
     if name not in loaders:
         raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(names())}.")
-    return loaders[name](**options)
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+        raise ValueError(f"n = {n!r} came; it is a number of images, 1 or more, or None for all of them.")
+    dataset = loaders[name](**options)
+    return dataset if n is None else _thinned(dataset, n)
+
+
+def _thinned(dataset: Dataset, n: int) -> Dataset:
+    """About n images, drawn at random with a fixed seed; of each kind the same share, but at least one."""
+    if n >= len(dataset):
+        return dataset
+    rng = np.random.default_rng(0)
+    known = [dataset.labels]  # what tells kinds of images apart
+    known += [x for x in (dataset.official, dataset.subclasses) if x is not None]
+    kinds = np.unique(
+        np.stack([np.unique(x, return_inverse=True)[1] for x in known]), axis=1, return_inverse=True
+    )[1]
+    order = rng.permutation(len(dataset))
+    chosen = [
+        members[: max(1, round(n * len(members) / len(dataset)))]
+        for members in (order[kinds[order] == kind] for kind in range(kinds.max() + 1))
+    ]
+    index = np.sort(np.concatenate(chosen))
+    parts = ("images", "labels", "official", "masks", "groups", "subclasses")
+    arrays = {part: getattr(dataset, part) for part in parts}
+    return replace(dataset, **{part: x if x is None else x[index] for part, x in arrays.items()})

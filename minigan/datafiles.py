@@ -39,6 +39,17 @@ DAMAGED = (
 FIELDS = ("images", "labels", "official", "masks", "groups", "subclasses")  # the arrays of a Dataset
 
 
+ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where this is one
+
+
+def data_folder() -> Path:
+    """Where data sets and `results/` are: $MINIGAN_DATA if set, else `data` in the checkout or right here."""
+    if os.environ.get("MINIGAN_DATA"):
+        return Path(os.environ["MINIGAN_DATA"]).resolve()
+    checkout = (ROOT / "pyproject.toml").is_file()
+    return (ROOT if checkout else Path.cwd()) / "data"
+
+
 # --- finding and unpacking ------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def mvtec(category: str = "bottle", size: int = 64, grayscale: bool = False) -> 
     return load("mvtec", options, locate, lambda path: tree(path, f"mvtec ({category})", size, grayscale))
 
 
-def mtd(size: int = 64) -> Dataset:
+def mtd(size: int = 64, by_tile: bool = True) -> Dataset:
     """Magnetic tile defects: 952 photographs of good tiles, 392 with one of five defects; grey, with masks.
 
     Class 0 is "good", then "blowhole", "break", "crack", "fray", "uneven". No official split. The photographs
@@ -58,6 +59,7 @@ def mtd(size: int = 64) -> Dataset:
     `groups` numbers the tiles: about 219 were photographed some six times each, so a random split puts
     photographs of one tile on both sides. The numbers come from a file groups.json beside the folders,
     {"MT_Free/Imgs/exp1_num_1.jpg": 0, ...}, if there is one, else from `tile_groups`.
+    `by_tile=False` leaves the numbers out: the papers' random split, which leaks.
 
     Layout: MT_Free/Imgs/exp1_num_4727.jpg with its mask exp1_num_4727.png; and so MT_Blowhole, MT_Break,
     MT_Crack, MT_Fray, MT_Uneven. Source: Huang, Qiu and Yuan, Surface defect saliency of magnetic tile, The
@@ -81,6 +83,8 @@ def mtd(size: int = 64) -> Dataset:
         )
 
     dataset = load("mtd", {"size": size}, lambda wanted: find("mtd", wanted), read)
+    if not by_tile:
+        return replace(dataset, groups=None)
     return _warn_of_leaks(dataset, "photographs of one tile")
 
 

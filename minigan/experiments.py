@@ -2,10 +2,11 @@
 
     experiments.reproduce("digits", minutes=8)      # or: minigan reproduce digits --minutes 8
     experiments.summary("digits")                   # means, intervals, and how many runs are missing
+    experiments.reproduce(None, minutes=60)         # or: minigan reproduce --next --minutes 60
 
-What a table consists of, `minigan/tables.py` declares: its cells, one run each. `reproduce` runs those that
-have no record yet, and writes each record as one line of `<data folder>/results/<table>.csv` as soon as it is
-there. `data/README.md` explains the columns.
+What a table consists of, `tables.py` and `paper_tables.py` declare: its cells, one run each. `reproduce` runs
+those that have no record yet, and writes each record as one line of `<data folder>/results/<table>.csv` as
+soon as it is there. `data/README.md` explains the columns.
 
 What can be relied on, and how:
 
@@ -48,12 +49,12 @@ from joblib import Parallel, delayed
 
 import minigan
 from minigan import data, metrics, protocols, registry
-from minigan.tables import KEY, WITH_ANOMALIES, WITHOUT_TARGET, Cell, table
+from minigan.cells import KEY, SEEDS, WITH_ANOMALIES, WITHOUT_TARGET, Cell
+from minigan.datafiles import ROOT, data_folder
+from minigan.tables import TABLES, table
 
 if TYPE_CHECKING:
     from minigan.detector import Detector
-
-ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where this is one
 
 METRICS = ("auroc", "auroc_selected", "average_precision", "auroc_mixed", "auroc_sorted")
 VERSIONS = ("torch", "scikit-learn")  # of these packages, beside Python's and minigan's own
@@ -185,40 +186,79 @@ def commit() -> str:
 
 
 def reproduce(
-    name: str, jobs: int | None = None, minutes: float | None = None, folder: str | Path | None = None
+    name: str | None,
+    jobs: int | None = None,
+    minutes: float | None = None,
+    folder: str | Path | None = None,
+    budget: str = "quick",
 ) -> pd.DataFrame:
-    """Run what the table still lacks, and record it; returns `results`.
+    """Run what a table still lacks, and record it; returns `results`, or `overview` of all tables.
 
     Args:
-        name: of a table; see `minigan.tables`.
+        name: of a table, see `minigan.tables`. None takes all of them: the first seed of each table, then the
+            second, in the order in which they are declared.
         jobs: runs side by side, -1 for one on each core. None is joblib's own setting: one, unless
             `joblib.parallel_config(backend=..., n_jobs=...)` says otherwise, which also spreads the sweep
-            over a cluster whose machines share the folder.
+            over a cluster whose machines share the folder. On a GPU, several small networks train side by
+            side in the time of one.
         minutes: start no run after so many; None runs all.
         folder: the data folder, see `data_folder`.
+        budget: "quick", for two cores, or "paper", what the paper spent.
+
+    A run whose data set is not here waits, and a line says so.
 
     Raises:
-        ValueError: there is no such table, or its file cannot be read.
+        ValueError: there is no such table or budget, the table has no runs of it, or its file cannot be read.
+        FileNotFoundError: nothing could be run, because the data sets are not here.
         RuntimeError: some runs failed. The others are done and recorded, and the failed ones come again;
             `run(cell)` shows where one fails.
     """
     folder = data_folder() if folder is None else Path(folder).resolve()
-    cells = table(name).cells()
-    done = _keys(_path(name, folder))
-    missing = [cell for cell in cells if cell.key not in done]
+    chosen = list(TABLES.values()) if name is None else [table(name)]
+    # A cell that stands in several tables comes once.
+    cells = list({(c.table, *c.key): c for each in chosen for c in each.cells(budget)}.values())
+    if not cells:
+        raise ValueError(f"{name} has no runs of the budget {budget!r}")
+    if name is None:
+        cells.sort(key=lambda cell: cell.seed)
+    done = _done(cells, folder)
+    missing = [cell for cell in cells if (cell.table, *cell.key) not in done]
     deadline = np.inf if minutes is None else time.time() + 60 * minutes
+    here = _with_data(missing, deadline)
+    if missing and not here and time.time() < deadline:
+        raise FileNotFoundError(
+            f"{len(missing)} runs wait for data sets that are not here; `minigan datasets` says where to get "
+            "them"
+        )
     trainings: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in missing:
-        trainings.setdefault(cell.training, []).append(cell)
+    for cell in here:
+        trainings.setdefault((cell.table, *cell.training), []).append(cell)
     runs = Parallel(n_jobs=jobs)(
         delayed(_run_and_record)(each, folder, deadline) for each in trainings.values()
     )
     failures = [failure for failed in runs for failure in failed]
     if failures:
         raise RuntimeError(
-            f"{len(failures)} of {len(missing)} runs failed and will be tried again next time; {failures[0]}"
+            f"{len(failures)} of {len(here)} runs failed and will be tried again next time; {failures[0]}"
         )
-    return results(name, folder)
+    return overview(folder, budget) if name is None else results(name, folder, budget)
+
+
+def _with_data(cells: Sequence[Cell], deadline: float) -> list[Cell]:
+    """The cells whose data set can be loaded; one line for each set that cannot."""
+    waiting: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        waiting.setdefault((cell.dataset, json.dumps(cell.options)), []).append(cell)
+    here: set[tuple[str, str]] = set()
+    for (dataset, options), concerned in waiting.items():
+        if time.time() >= deadline:
+            break
+        try:
+            _dataset(dataset, options)
+            here.add((dataset, options))
+        except FileNotFoundError as error:
+            print(f"{len(concerned)} runs wait: {error}", flush=True)
+    return [cell for cell in cells if (cell.dataset, json.dumps(cell.options)) in here]
 
 
 def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float) -> list[str]:
@@ -246,6 +286,8 @@ def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float) -> lis
                 except Exception as error:
                     failures.append(failed(cell, error))
                     continue
+                if cell.seed == SEEDS[0] and table(cell.table).paper:
+                    _keep(cell, trained, folder)
                 _append(path, record, folder)
                 print(f"{cell}: AUROC {record['auroc']:.3f} in {record['seconds']:.0f} s", flush=True)
     except Timeout:  # another process is at it
@@ -256,28 +298,80 @@ def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float) -> lis
 # ---------------------------------------------------------------------- the records
 
 
-def results(name: str, folder: str | Path | None = None) -> pd.DataFrame:
+def results(name: str, folder: str | Path | None = None, budget: str = "quick") -> pd.DataFrame:
     """One row per cell of the table, in its order; what has no record has NaN and "" from `auroc` on."""
-    cells = table(name).cells()
+    cells = table(name).cells(budget)
     records: dict[tuple[str, ...], dict[str, str]] = {}
-    for record in _records(_path(name, folder)):
-        records.setdefault(_key(record), record)  # the first counts, should git have merged two
+    for part in dict.fromkeys(cell.table for cell in cells):
+        for record in _records(_path(part, folder)):
+            # The first counts, should git have merged two.
+            records.setdefault((part, *_key(record)), record)
     rows = []
     for cell in cells:
         blank = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
-        rows.append(records.get(cell.key, blank))
+        rows.append(records.get((cell.table, *cell.key), blank))
     frame = pd.DataFrame(rows, columns=COLUMNS)
     for column in ("gamma", "seed", *METRICS, *COUNTS, "seconds"):
         frame[column] = pd.to_numeric(frame[column])
     return frame.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers, or missing
 
 
-def summary(name: str, metric: str = "auroc", folder: str | Path | None = None) -> pd.DataFrame:
+def overview(folder: str | Path | None = None, budget: str = "quick") -> pd.DataFrame:
+    """One row per table that has runs of this budget: title, runs, and how many of these are recorded."""
+    rows = {}
+    for each in TABLES.values():
+        recorded = results(each.name, folder, budget)["auroc"].notna()
+        if len(recorded):
+            rows[each.name] = {"title": each.title, "runs": len(recorded), "recorded": int(recorded.sum())}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "runs", "recorded"])
+
+
+def kept(cell: Cell, folder: str | Path | None = None) -> dict[str, np.ndarray] | None:
+    """What is kept of a run beside its record, for figures; None if nothing is.
+
+    That is the case for networks and the first seed of the papers' tables. The arrays: "scores" (n,) of the
+    test images by the last epoch, "anomalous" (n,) bool, "classes" (n,) the data set's own labels of them,
+    "subclasses" (n,) where it has some; and the columns of `history_`, each with "history_" before its name.
+    """
+    path = _kept_path(cell, folder)
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _keep(cell: Cell, trained: Trained, folder: Path) -> None:
+    split, detector = trained.split, trained.detector
+    if not hasattr(detector, "use"):  # no network
+        return
+    dataset = _dataset(cell.dataset, json.dumps(cell.options))
+    scores = detector.use("last").anomaly_score(split.test)
+    arrays = {"scores": scores.astype(np.float32), "anomalous": split.test_labels.astype(bool)}
+    arrays["classes"] = dataset.labels[split.test_index].astype(np.int16)
+    if dataset.subclasses is not None:
+        arrays["subclasses"] = dataset.subclasses[split.test_index].astype(np.int16)
+    history = detector.history_.reset_index()
+    arrays |= {f"history_{name}": history[name].to_numpy(np.float32) for name in history}
+    path = _kept_path(cell, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".tmp").open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    path.with_suffix(".tmp").replace(path)
+
+
+def _kept_path(cell: Cell, folder: str | Path | None) -> Path:
+    digest = hashlib.sha256("\n".join(cell.key).encode()).hexdigest()[:16]
+    return _path(cell.table, folder).parent / "scores" / cell.table / f"{digest}.npz"
+
+
+def summary(
+    name: str, metric: str = "auroc", folder: str | Path | None = None, budget: str = "quick"
+) -> pd.DataFrame:
     """Per protocol, method and label: mean of a metric over targets and seeds, interval, runs, missing runs.
 
     `low` and `high` are `metrics.mean_interval`'s. The mean is over the runs that are there, so compare
-    methods only where none is missing. A table with more than one gamma has gamma as the fourth level of the
-    index, and a mean for each.
+    methods only where none is missing. A table with several data sets has "dataset" as the first level of the
+    index, one with more than one gamma has "gamma" as the last, and a mean for each.
 
     `metric` is "auroc" (of the last epoch), "auroc_selected" (of the epoch chosen on anomalous validation
     images), "average_precision", or "auroc_mixed" and "auroc_sorted" (of scores that lean on the statistics
@@ -285,21 +379,14 @@ def summary(name: str, metric: str = "auroc", folder: str | Path | None = None) 
     """
     if metric not in METRICS:
         raise ValueError(f"there is no metric {metric!r} in the records; choose one of {', '.join(METRICS)}")
-    frame, rows = results(name, folder), []
-    by = ["protocol", "method", "label"] + (["gamma"] if frame["gamma"].nunique() > 1 else [])
+    frame, rows = results(name, folder, budget), []
+    by = ["dataset"] * (frame["dataset"].nunique() > 1) + ["protocol", "method", "label"]
+    by += ["gamma"] * (frame["gamma"].nunique() > 1)
     for group, cells in frame.groupby(by, sort=False):
         values = cells[metric].dropna()
         mean, low, high = metrics.mean_interval(values) if len(values) else (np.nan,) * 3
         rows.append((*group, mean, low, high, len(values), int(cells["auroc"].isna().sum())))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "runs", "missing"]).set_index(by)
-
-
-def data_folder() -> Path:
-    """Where `results/` is: $MINIGAN_DATA if set, else `data` in the checkout, else `data` right here."""
-    if os.environ.get("MINIGAN_DATA"):
-        return Path(os.environ["MINIGAN_DATA"]).resolve()
-    checkout = (ROOT / "pyproject.toml").is_file()
-    return (ROOT if checkout else Path.cwd()) / "data"
 
 
 def _path(name: str, folder: str | Path | None) -> Path:
@@ -357,3 +444,9 @@ def _key(record: Mapping[str, str]) -> tuple[str, ...]:
 
 def _keys(path: Path) -> set[tuple[str, ...]]:
     return {_key(record) for record in _records(path)}
+
+
+def _done(cells: Sequence[Cell], folder: Path) -> set[tuple[str, ...]]:
+    """Of these cells, those with a record, as (table, *key)."""
+    keys = {name: _keys(_path(name, folder)) for name in {cell.table for cell in cells}}
+    return {(cell.table, *cell.key) for cell in cells if cell.key in keys[cell.table]}

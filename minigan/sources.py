@@ -86,9 +86,7 @@ SOURCES = {
 
 def folder_of(name: str) -> Path:
     """The folder of a set, whether it is there or not: `<data folder>/<name>`."""
-    from minigan.experiments import data_folder
-
-    return data_folder() / name
+    return datafiles.data_folder() / name
 
 
 def find(name: str, unpacking: bool, sign: str = "", part: str = "") -> Path | None:

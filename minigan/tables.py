@@ -1,103 +1,23 @@
 """What is run: every table of experiments, declared once as the list of its cells.
 
-A cell is one run: a method with its settings, on one split, with one seed. `experiments` runs and records
-them. A new table is one function that yields cells, entered in `TABLES`.
+Here are the tables that a laptop fills, on digits and textures, and the list of all. Those of the papers are
+in `paper_tables`. A new table is one function that yields cells, entered in `TABLES`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-#: What tells one cell from another, in the order of the columns of a record.
-KEY = ("method", "label", "dataset", "options", "protocol", "target", "gamma", "seed", "settings", "budget")
-
-#: Protocols that put anomalies into the training set.
-WITH_ANOMALIES = ("contaminated", "supervised")
-#: Protocols that say themselves what is normal, so that a target is just a name. Their validation images
-#: include anomalies.
-WITHOUT_TARGET = ("defects", "objects")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of one table."""
-
-    table: str
-    method: str
-    label: str  # what a reader calls these settings; "" where a method stands in the table only once
-    dataset: str
-    options: Mapping[str, Any]  # of `data.load`
-    protocol: str  # a function of `protocols`
-    target: str  # the class that is normal or left out; just a name for the protocols `WITHOUT_TARGET`
-    seed: int  # of the split and of the detector
-    settings: Mapping[str, Any]  # hyperparameters that differ from the method's defaults
-    budget: str = "quick"  # "quick" is for two cores, "paper" is what the paper spent
-    gamma: float = 0.0  # share of anomalies in the training set, for the protocols `WITH_ANOMALIES`
-
-    def __post_init__(self):
-        object.__setattr__(self, "gamma", float(self.gamma))  # 0 and 0.0 are one cell, so have one key
-        if self.gamma and self.protocol not in WITH_ANOMALIES:
-            raise ValueError(
-                f"gamma = {self.gamma} came, but {self.protocol} has no anomalies in its training set; use "
-                f"{' or '.join(WITH_ANOMALIES)}"
-            )
-
-    def __str__(self) -> str:
-        label = f" ({self.label})" if self.label else ""
-        gamma = f", gamma {self.gamma:g}" if self.gamma else ""
-        return f"{self.table}: {self.method}{label}, {self.protocol} {self.target}{gamma}, seed {self.seed}"
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The cell as text, in the order of `KEY`: the same for equal cells, and as it stands in the file."""
-        values = [getattr(self, name) for name in KEY]
-        texts = [json.dumps(v, sort_keys=True) if isinstance(v, Mapping) else str(v) for v in values]
-        return tuple(texts)
-
-    @property
-    def training(self) -> tuple[str, ...]:
-        """What is trained, as text: the same for cells that differ in label and `scored_by` only.
-
-        Not so for the protocols `WITHOUT_TARGET`, where the score takes part in the training: it chooses the
-        epoch.
-        """
-        if self.protocol in WITHOUT_TARGET:
-            return self.key
-        settings = {name: value for name, value in self.settings.items() if name != "scored_by"}
-        return replace(self, label="", settings=settings).key
-
-
-@dataclass(frozen=True)
-class Table:
-    """A set of cells under one name."""
-
-    name: str
-    title: str
-    cells: Callable[[], Iterator[Cell]]  # in the order in which they should be run
-
-
-# ---------------------------------------------------------------------- the tables
+from minigan.cells import SEEDS, Cell, Table
+from minigan.paper_tables import PAPER_TABLES
 
 CLASSICAL = ("OneClassSVM", "IsolationForest", "PCA", "KernelDensity", "NearestNeighbors")
-SEEDS = range(3)
 
 #: Passes of ALGAN over the digits: nine classes have ten times the images of one.
 DIGITS_EPOCHS = {"one_class": 200, "leave_one_out": 40}
 TEXTURE_EPOCHS = 60
-
-#: How ALGAN's paper (section 4.2) varies the training images of each MVTec-AD category: `ALGAN(augment=...)`.
-#: Its toothbrushes are also made grey.
-MVTEC_AUGMENTATIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("carpet", "grid", "leather", "tile"), ("vflip", "hflip")),
-    **dict.fromkeys(("bottle", "hazelnut"), ("vflip", "hflip", "rotate")),
-    **dict.fromkeys(("wood", "toothbrush", "transistor", "zipper"), ("hflip",)),
-    **dict.fromkeys(("metal_nut", "screw"), ("rotate",)),
-    **dict.fromkeys(("cable", "capsule", "pill"), ()),
-}
 
 #: ALGAN's two kinds of pseudo-anomalies, each switched on and off (the paper's Table 7).
 ABLATION: dict[str, dict[str, Any]] = {
@@ -305,6 +225,7 @@ TABLES = {
             "What trains the simultaneous encoder (Table 1), on three digits",
             _simultaneous_encoder_digits_losses,
         ),
+        *PAPER_TABLES,
     )
 }
 

@@ -10,7 +10,7 @@ from helpers import digits, points, raises_sentence, ring, zeros
 from torch import nn
 
 import minigan
-from minigan import ALGAN, ALGANFeature, features, metrics, tables
+from minigan import ALGAN, ALGANFeature, features, metrics, paper_tables
 from minigan.algan import FeatureDiscriminator, FeatureGenerator, loss_D, loss_G
 from minigan.images import AUGMENTATIONS
 
@@ -375,11 +375,11 @@ def test_training_images_are_varied_and_scored_ones_are_not(kind):
 
 
 def test_the_papers_augmentations_are_ones_that_exist():
-    assert len(tables.MVTEC_AUGMENTATIONS) == 15
-    for kinds in tables.MVTEC_AUGMENTATIONS.values():
+    assert len(paper_tables.MVTEC_AUGMENTATIONS) == 15
+    for kinds in paper_tables.MVTEC_AUGMENTATIONS.values():
         ALGAN(augment=kinds)._check_parameters()
-    assert tables.MVTEC_AUGMENTATIONS["bottle"] == ("vflip", "hflip", "rotate")
-    assert tables.MVTEC_AUGMENTATIONS["cable"] == ()
+    assert paper_tables.MVTEC_AUGMENTATIONS["bottle"] == ("vflip", "hflip", "rotate")
+    assert paper_tables.MVTEC_AUGMENTATIONS["cable"] == ()
 
 
 # ---------------------------------------------------------------------- parameters and shapes
