@@ -322,5 +322,38 @@ def results_dots(
     return axes[0] if group is None else axes
 
 
+def published_and_ours(
+    rows: pd.DataFrame, names: Sequence[str], xlabel: str = "AUROC", ax: Axes | None = None
+) -> Axes:
+    """What a paper printed (an open diamond) and what our runs gave (a dot), one line for each result.
+
+    Args:
+        rows: of `report.comparison` or `report.by_method`: "published", "ours", "low" and "high". A missing
+            number of ours is written out as "not run".
+        names: one for each row, from the top.
+        xlabel: what is measured.
+        ax: where to draw.
+    """
+    if len(rows) != len(names) or not len(rows):
+        raise ValueError(f"expected a name for each of one row or more, got {len(names)} for {len(rows)}")
+    ax = ax or plt.subplots(figsize=(6.5, 0.9 + 0.32 * len(rows)))[1]
+    y = np.arange(len(rows))
+    ours, low, high = (rows[name].to_numpy(float) for name in ("ours", "low", "high"))
+    ax.hlines(y, low, high, color=LINES[0], linewidth=1.5)
+    ax.plot(ours, y, "o", color=LINES[0], markersize=8, label="ours", clip_on=False)
+    style = {"color": LINES[1], "markerfacecolor": "white", "markersize": 8, "clip_on": False}
+    ax.plot(rows["published"].to_numpy(float), y, "D", label="printed", **style)
+    for at in y[np.isnan(ours)]:
+        ax.text(1.02, at, "not run", transform=ax.get_yaxis_transform(), va="center", color=GREY)
+    lowest = np.nanmin([*ours, *low, *rows["published"], 1.0])
+    ax.set(yticks=y, yticklabels=names, ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    ax.set_xlim(min(0.5, np.floor(lowest * 10) / 10), 1)
+    ax.axvline(0.5, color="#BBBBBB", linestyle=":")
+    ax.grid(axis="y", color="#EEEEEE")
+    ax.set_axisbelow(True)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    return ax
+
+
 def _array(values: object) -> np.ndarray:
     return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
