@@ -272,13 +272,11 @@ class ADeGAN(NeuralDetector):
     @torch.inference_mode()
     def sample(self, n: int, pattern: int | None = None, seed: int = 0) -> np.ndarray:
         """n generated images in [-1, 1], of one pattern (Fig. 4) or of all in turn: (n, c, h, w) float32."""
-        self._check_fitted()
+        z_n = self.sigma * self._draw(n, self.z_dim, seed)
         whole = isinstance(pattern, int | np.integer) and not isinstance(pattern, bool)
         good = pattern is None or (whole and 0 <= pattern < self.n_patterns)
         require(good, f"pattern must be None or a number from 0 to {self.n_patterns - 1}, got {pattern!r}")
         self._set_mode(training=False)
-        rng = torch.Generator(self.device_).manual_seed(seed)
-        z_n = self.sigma * torch.randn(n, self.z_dim, generator=rng, device=self.device_)
         number = torch.arange(n, device=self.device_)
         which = number % self.n_patterns if pattern is None else torch.full_like(number, pattern)
         return self.generate(self.one_hot(which), z_n).cpu().numpy()

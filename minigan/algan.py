@@ -225,9 +225,7 @@ class ALGAN(NeuralDetector):
         evaluation mode: batch norm uses its running statistics, so with `batch_norm="batch"` D was trained
         on fakes that are scaled differently, early in training by much.
         """
-        self._check_fitted()
-        rng = torch.Generator(self.device_).manual_seed(seed)
-        z = torch.randn(n, self.z_dim, generator=rng, device=self.device_)
+        z = self._draw(n, self.z_dim, seed)
         return self.G(self.sigma * z if anomalous else z).cpu().numpy()
 
     def _check_parameters(self) -> None:

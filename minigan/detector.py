@@ -535,6 +535,13 @@ class NeuralDetector(Detector):
         names = [field.name for field in dataclasses.fields(self)]
         self._check_at_least(0, *(name for name in names if name == "lr" or name.startswith("lr_")))
 
+    def _draw(self, n: int, d: int, seed: int) -> Tensor:
+        """N(0, I) for `sample`, (n, d): the same numbers on every device, so drawn on the CPU."""
+        self._check_fitted()
+        for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+            require(_is_whole(value) and value >= least, f"{name} must be {least} or more, got {value!r}")
+        return torch.randn(n, d, generator=torch.Generator().manual_seed(int(seed))).to(self.device_)
+
     def _check_at_least(self, smallest: float, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
@@ -549,8 +556,9 @@ class NeuralDetector(Detector):
         require(good, f"width must be None or a whole number of channels, got {self.width!r}")
 
     def _check_betas(self) -> None:
-        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        require(good, f"betas must be two numbers from 0 to below 1, got {self.betas}")
+        betas = np.asarray(self.betas)
+        good = betas.shape == (2,) and betas.dtype.kind in "fi" and bool(((betas >= 0) & (betas < 1)).all())
+        require(good, f"betas must be two numbers from 0 to below 1, got {self.betas!r}")
 
 
 def pick_device(device: str | torch.device) -> torch.device:

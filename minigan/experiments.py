@@ -115,6 +115,7 @@ def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
         selected = ""
         if hasattr(detector, "selected_epoch_"):  # there were anomalous validation images
             selected = metrics.auroc(split.test_labels, detector.use("selected").anomaly_score(split.test))
+            detector.use("last")
 
     record = dict(zip(KEY, cell.key, strict=True))
     record["auroc"] = metrics.auroc(split.test_labels, scores["evaluation"])

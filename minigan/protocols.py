@@ -254,7 +254,7 @@ def _cut(
     if len(index) and 0 < share < 1 and (drawn.all() or not drawn.any()):
         raise ValueError(
             f"a share of {share:g} of {len(index)} images of {dataset.name} comes to none or all of them: "
-            "more images (or groups) are needed, or another share for validation."
+            "more images (or groups) are needed, or another share."
         )
     return index[drawn[which]], index[~drawn[which]]
 

@@ -289,8 +289,7 @@ class SimultaneousEncoder(NeuralDetector):
     @torch.inference_mode()
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """n generated images, clipped to [-1, 1]: (n, c, h, w) float32."""
-        self._check_fitted()
-        z = torch.randn(n, self.z_dim, generator=torch.Generator().manual_seed(seed)).to(self.device_)
+        z = self._draw(n, self.z_dim, seed)
         return self.enlarge(self.G_mean(z, self.E_mean.level.item())).clamp(-1, 1).cpu().numpy()
 
     def enlarge(self, x: Tensor) -> Tensor:
