@@ -31,6 +31,8 @@ def mvtec(category: str = "bottle", size: int = 64, grayscale: bool = False) -> 
     Class 0 is "good"; the official training images all are. `masks` mark the defects of the test images.
     Where a copy has no mask that belongs to its images, `masks` is None. The photographs have 700 to 1024
     pixels; the papers take 256. The categories grid, screw and zipper are grey in the original.
+    Good screws are darker in the test set than in training: their mean brightness alone tells them from all
+    the defective ones (in the copy that was looked at).
 
     Layout: <category>/train/good, <category>/test/<defect>, <category>/ground_truth/<defect>/000_mask.png.
 
