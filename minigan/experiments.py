@@ -235,7 +235,8 @@ def reproduce(
     for cell in here:
         trainings.setdefault((cell.table, *cell.training), []).append(cell)
     runs = Parallel(n_jobs=jobs)(
-        delayed(_run_and_record)(each, folder, deadline) for each in trainings.values()
+        delayed(_run_and_record)(each, folder, deadline, keeping=_is_kept(each[0]))
+        for each in trainings.values()
     )
     failures = [failure for failed in runs for failure in failed]
     if failures:
@@ -262,8 +263,11 @@ def _with_data(cells: Sequence[Cell], deadline: float) -> list[Cell]:
     return [cell for cell in cells if (cell.dataset, json.dumps(cell.options)) in here]
 
 
-def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float) -> list[str]:
-    """Run cells that share a training, unless they are done, being done or too late; says what failed."""
+def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float, keeping: bool) -> list[str]:
+    """Run cells that share a training, unless they are done, being done or too late; says what failed.
+
+    May run in another process, which knows the tables that minigan declares and no others.
+    """
     if time.time() >= deadline:
         return []
     path, failures = _path(cells[0].table, folder), []
@@ -287,7 +291,7 @@ def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float) -> lis
                 except Exception as error:
                     failures.append(failed(cell, error))
                     continue
-                if cell.seed == SEEDS[0] and table(cell.table).paper:
+                if keeping:
                     _keep(cell, trained, folder)
                 _append(path, record, folder)
                 print(f"{cell}: AUROC {record['auroc']:.3f} in {record['seconds']:.0f} s", flush=True)
@@ -339,6 +343,10 @@ def kept(cell: Cell, folder: str | Path | None = None) -> dict[str, np.ndarray] 
         return None
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def _is_kept(cell: Cell) -> bool:
+    return cell.seed == SEEDS[0] and table(cell.table).paper is not None
 
 
 def _keep(cell: Cell, trained: Trained, folder: Path) -> None:
