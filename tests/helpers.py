@@ -1,14 +1,17 @@
 """What the tests of the library share: tiny data, and what a good error message looks like."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from minigan import data
+from minigan import data, experiments
+from minigan.tables import Cell
 
 
 @contextmanager
@@ -48,3 +51,44 @@ def ring(n: int, low: float, high: float, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     angle, radius = rng.uniform(0, 2 * np.pi, n), rng.uniform(low, high, n)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
+
+
+# ---------------------------------------------------------------------- experiments
+
+DIGITS = {"size": 8}
+
+
+def tiny_cells(table: str = "tiny", n: int = 6) -> Iterator[Cell]:
+    """Cells that take a moment each: PCA on digits of 8x8 pixels, one target each."""
+    for target in range(n):
+        yield Cell(table, "PCA", "", "digits", DIGITS, "one_class", str(target), 0, {})
+
+
+def network_cells(table: str = "trained") -> Iterator[Cell]:
+    """Three small networks of two epochs, half a second each."""
+    settings = {"width": 2, "epochs": 2, "n_patterns": 3, "device": "cpu"}
+    for target in "012":
+        yield Cell(table, "ADeGAN", "", "digits", {"size": 16}, "one_class", target, 0, settings)
+
+
+def fake_record(cell: Cell, auroc: float = 0.75) -> dict[str, object]:
+    """A record of a run that did not take place."""
+    record = dict.fromkeys(experiments.COLUMNS, "") | dict(zip(experiments.KEY, cell.key, strict=True))
+    return record | {"auroc": auroc, "n_train": 3, "n_test": 4, "epochs": 0, "seconds": 0.5}
+
+
+def write_record(folder: Path, cell: Cell, auroc: float = 0.75, **measured: object) -> None:
+    """Such a record in its file in the data folder."""
+    path = folder / "results" / f"{cell.table}.csv"
+    experiments._append(path, fake_record(cell, auroc) | measured, folder)
+
+
+def run_by(monkeypatch: pytest.MonkeyPatch, run: Callable[[Cell], dict[str, object]]) -> None:
+    """Take records from this function of a cell, instead of training anything."""
+    monkeypatch.setattr(experiments, "train", lambda cell: SimpleNamespace(split=None, detector=None))
+    monkeypatch.setattr(experiments, "measure", lambda cell, trained: run(cell))
+
+
+def lines(folder: Path, table: str = "tiny") -> list[str]:
+    """The lines of a table's file in the data folder."""
+    return (folder / "results" / f"{table}.csv").read_text(encoding="utf-8").splitlines()

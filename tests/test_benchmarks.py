@@ -310,6 +310,18 @@ def test_mtd_with_names_that_say_nothing(home):
             assert data.load("mtd").groups is None
 
 
+def test_mtd_at_random_leaves_the_tiles_out(home, monkeypatch, recwarn):
+    mtd_tree(home / "mtd")
+    by_tile = data.load("mtd", size=16)
+    monkeypatch.setattr(datafiles, "read_images", lambda *a: pytest.fail("read twice"))
+    at_random = data.load("mtd", size=16, by_tile=False)
+    assert at_random.groups is None and not recwarn.list  # who asks for it need not be warned
+    np.testing.assert_array_equal(at_random.images, by_tile.images)
+    np.testing.assert_array_equal(at_random.masks, by_tile.masks)
+    np.testing.assert_array_equal(at_random.labels, by_tile.labels)
+    assert data.load("mtd", size=16).groups is not None
+
+
 def test_tiles_by_name():
     names = [
         "exp6_num_310.jpg",

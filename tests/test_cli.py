@@ -168,7 +168,10 @@ def tiny(monkeypatch, tmp_path):
         for target in ("0", "1", "nine"):
             yield Cell("tiny", "PCA", "", "digits", {"size": 8}, "one_class", target, 0, {})
 
-    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "Three cells", cells))
+    def one():
+        yield Cell("tiny", "PCA", "", "digits", {"size": 8}, "one_class", "2", 0, {}, "paper")
+
+    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "Three cells", cells, one))
     monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
     return tmp_path
 
@@ -182,13 +185,68 @@ def test_reproduce_and_results(tiny, capsys):
 
     assert main(["results"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(tables.TABLES)
+    assert {line.split()[0] for line in lines} == set(tables.TABLES) - {"algan-2"}  # that needs a GPU
     assert [line.split()[:4] for line in lines if "Three cells" in line] == [["tiny", "2", "of", "3"]]
 
     assert main(["results", "tiny"]) == 0
     title, *_, last = capsys.readouterr().out.splitlines()
     assert title == "Three cells"
     assert last.split()[:2] == ["one_class", "PCA"] and last.split()[-2:] == ["2", "1"]  # runs, missing
+
+
+def test_budgets(tiny, capsys):
+    assert main(["reproduce", "tiny", "--budget", "paper"]) == 0
+    assert capsys.readouterr().out.endswith("tiny: 1 of 1 runs recorded\n")
+    assert main(["results", "--budget", "paper"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:4] for row in rows if row[0] == "tiny"] == [["tiny", "1", "of", "1"]]
+    assert "algan-2" in {row[0] for row in rows} and "digits" not in {row[0] for row in rows}
+    assert main(["results", "tiny", "--budget", "paper"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[-2:] == ["1", "0"]
+    assert main(["results", "tiny"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[-2:] == ["0", "3"]
+    assert main(["reproduce", "digits", "--budget", "paper"]) == 2
+    assert capsys.readouterr().err == "minigan: digits has no runs of the budget 'paper'\n"
+
+
+def test_next_takes_all_tables(tiny, capsys, monkeypatch):
+    whole = tables.TABLES["tiny"]
+    for module in (tables, experiments):
+        monkeypatch.setattr(module, "TABLES", {"tiny": whole})
+    asked = []
+    reproduce = experiments.reproduce
+    monkeypatch.setattr(experiments, "reproduce", lambda *a, **k: asked.append((a, k)) or reproduce(*a, **k))
+    assert main(["reproduce", "--next", "--minutes", "5", "--jobs", "1", "--budget", "paper"]) == 0
+    assert asked == [((None, 1, 5.0), {"budget": "paper"})]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split() == ["tiny", "1", "of", "1", "runs", "recorded;", "Three", "cells"]
+    assert main(["reproduce", "--next", "--minutes", "0"]) == 0
+    assert capsys.readouterr().out.split()[:4] == ["tiny", "0", "of", "3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["reproduce"], "one of the arguments table --next is required"),
+        (["reproduce", "digits", "--next"], "not allowed with argument"),
+        (["reproduce", "digits", "--budget", "laptop"], "invalid choice: 'laptop'"),
+    ],
+)
+def test_what_reproduce_cannot_do(arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_what_lacks_its_data_waits(tiny, capsys, monkeypatch):
+    def cells():
+        yield Cell("tiny", "PCA", "", "mtd", {"size": 16}, "defects", "all", 0, {})
+
+    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "", cells))
+    assert main(["reproduce", "tiny"]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("1 runs wait: ") and said.out.count("\n") == 1
+    assert said.err.startswith("minigan: 1 runs wait for data sets that are not here; `minigan datasets`")
 
 
 def test_results_of_a_table_that_does_not_exist(capsys):

@@ -175,6 +175,57 @@ def test_toy_shapes():
     assert np.minimum(abs(upper - 1), abs(lower - 1)).max() < 0.4
 
 
+@pytest.fixture
+def numbered(monkeypatch):
+    """A set whose images are their own numbers, with all that a set may have; rare kinds among it."""
+    n = 1000
+    rng = np.random.default_rng(1)
+    number = np.arange(n)
+    dataset = data.Dataset(
+        "numbered",
+        np.repeat(np.stack([number // 256, number % 256], 1)[:, None], 2, axis=1).astype(np.uint8),
+        rng.choice(3, n, p=(0.7, 0.297, 0.003)),
+        ("a", "b", "c"),
+        np.where(rng.random(n) < 0.8, "train", "test"),
+        masks=np.repeat(number % 2 == 0, 4).reshape(n, 2, 2),
+        groups=number + 7,
+        subclasses=(rng.random(n) < 0.4).astype(np.int64),
+        subclass_names=("x", "y"),
+    )
+    monkeypatch.setitem(data._LOADERS, "numbered", lambda: dataset)
+    return dataset
+
+
+@pytest.mark.parametrize("n", [1, 10, 333, 999])
+def test_a_thinned_set_keeps_the_share_of_each_kind(numbered, n):
+    thin = data.load("numbered", n=n)
+    index = 256 * thin.images[:, 0, 0].astype(int) + thin.images[:, 0, 1]
+    assert (np.diff(index) > 0).all()  # in the same order, no image twice
+    for part in ("images", "labels", "official", "masks", "groups", "subclasses"):
+        np.testing.assert_array_equal(getattr(thin, part), getattr(numbered, part)[index])
+    assert (thin.name, thin.classes, thin.subclass_names) == ("numbered", ("a", "b", "c"), ("x", "y"))
+    kinds = list(zip(numbered.labels, numbered.official, numbered.subclasses, strict=True))
+    kept = [kinds[i] for i in index]
+    for kind in set(kinds):
+        share = n * kinds.count(kind) / len(numbered)
+        assert kept.count(kind) == max(1, round(share)), kind
+    assert abs(len(thin) - n) <= len(set(kinds))
+    np.testing.assert_array_equal(data.load("numbered", n=n).images, thin.images)  # always the same ones
+    if n == 333:  # from everywhere, not the first ones
+        assert abs(index.mean() - 500) < 50
+
+
+def test_images_are_drawn_class_by_class_where_nothing_else_is_known():
+    whole, thin = data.load("digits", size=8), data.load("digits", size=8, n=180)
+    np.testing.assert_allclose(np.bincount(thin.labels), np.bincount(whole.labels) / 10, atol=0.5)
+    assert thin.official is None and thin.masks is None and thin.images.shape[1:] == (8, 8)
+
+
+def test_a_set_that_is_small_enough_is_taken_whole(numbered):
+    for n in (None, 1000, 5000):
+        assert data.load("numbered", n=n) is numbered
+
+
 IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.array([0, 1, 0])
 
 
@@ -183,6 +234,10 @@ IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.array([0, 1, 0])
     [
         (lambda: data.load("mnest"), "no data set 'mnest': choose one of digits, color_digits, textures"),
         (lambda: data.load("textures", category="wood"), "no texture 'wood': choose brick, gravel or grass"),
+        (lambda: data.load("digits", n=0), "n = 0 came; it is a number of images, 1 or more, or None for"),
+        (lambda: data.load("digits", n=True), "n = True came; it is a number of images"),
+        (lambda: data.load("digits", n=100.0), "n = 100.0 came; it is a number of images"),
+        (lambda: data.load("digits", n="100"), "n = '100' came; it is a number of images"),
         (lambda: data.load("textures", size=8), "16 to 192 pixels, not 8"),
         (lambda: data.load("textures", size=256), "16 to 192 pixels, not 256"),
         (lambda: data.load("digits", size=4), "8 to 512 pixels, not 4"),

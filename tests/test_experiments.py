@@ -1,33 +1,24 @@
 """Experiments: every run recorded once, whatever is killed and however many work at it."""
 
-import os
 import subprocess
-import sys
-import textwrap
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from helpers import DIGITS, fake_record, lines, run_by, tiny_cells, write_record
 from torch import nn
 
 import minigan
-from minigan import data, experiments, leaks, metrics, protocols, tables
+from minigan import data, datafiles, experiments, leaks, metrics, protocols, tables
 from minigan.detector import NeuralDetector
 from minigan.tables import Cell, Table
 
-DIGITS = {"size": 8}
 MEASURED = [*experiments.METRICS, *experiments.COUNTS]
-
-
-def tiny_cells(table="tiny", n=6):
-    for target in range(n):
-        yield Cell(table, "PCA", "", "digits", DIGITS, "one_class", str(target), 0, {})
 
 
 @pytest.fixture
@@ -37,65 +28,12 @@ def tiny(monkeypatch):
     return "tiny"
 
 
-def fake_record(cell, auroc=0.75):
-    record = dict.fromkeys(experiments.COLUMNS, "") | dict(zip(experiments.KEY, cell.key, strict=True))
-    return record | {"auroc": auroc, "n_train": 3, "n_test": 4, "epochs": 0, "seconds": 0.5}
-
-
-def run_by(monkeypatch, run):
-    """Take records from this function of a cell, instead of training anything."""
-    monkeypatch.setattr(experiments, "train", lambda cell: "trained")
-    monkeypatch.setattr(experiments, "measure", lambda cell, trained: run(cell))
-
-
 @pytest.fixture
 def quick(monkeypatch):
     """Runs that measure nothing; the list of the cells that ran."""
     ran = []
     run_by(monkeypatch, lambda cell: ran.append(cell) or fake_record(cell))
     return ran
-
-
-def lines(folder, table="tiny"):
-    return (folder / "results" / f"{table}.csv").read_text(encoding="utf-8").splitlines()
-
-
-# ---------------------------------------------------------------------- the tables as declared
-
-
-@pytest.mark.parametrize("name", tables.TABLES)
-def test_tables_declare_cells_that_can_be_run(name):
-    cells = list(tables.table(name).cells())
-    assert len({cell.key for cell in cells}) == len(cells)
-    assert {cell.table for cell in cells} == {name}
-    for cell in cells:
-        experiments._detector(cell)._check_parameters()
-        assert callable(getattr(protocols, cell.protocol))
-    labels = {(cell.method, cell.label) for cell in cells}
-    seeds = {cell.seed for cell in cells}
-    splits = {(cell.protocol, cell.target, cell.gamma) for cell in cells}
-    assert len(cells) == len(labels) * len(seeds) * len(splits)  # every method on every split
-    assert seeds == {0, 1, 2}
-
-
-def test_digits_has_ten_targets_under_two_protocols():
-    cells = list(tables.table("digits").cells())
-    assert {(c.protocol, c.target) for c in cells} == {
-        (protocol, str(target)) for protocol in ("one_class", "leave_one_out") for target in range(10)
-    }
-    assert {c.method for c in cells} == {"ALGAN", *tables.CLASSICAL}
-
-
-def test_ablation_switches_two_things():
-    cells = list(tables.table("algan-7-textures").cells())
-    algan = {c.label: (c.settings["buffer_batches"], c.settings["alpha"]) for c in cells if c.label}
-    assert algan == {"neither": (0, 1), "buffer": (2, 1), "anomalous latent": (0, 0.75), "both": (2, 0.75)}
-    assert all(c.options["category"] == c.target for c in cells)
-
-
-def test_an_unknown_table_is_answered_with_a_list():
-    with pytest.raises(ValueError, match="no table 'digit'; choose one of digits, algan-7-textures, "):
-        experiments.reproduce("digit")
 
 
 # ---------------------------------------------------------------------- one run
@@ -311,7 +249,7 @@ def test_changed_settings_are_another_cell(tiny, quick, monkeypatch, tmp_path):
 def test_no_run_starts_when_the_time_is_over(tiny, quick, monkeypatch, tmp_path):
     experiments.reproduce(tiny, minutes=0, folder=tmp_path)
     assert not quick
-    clock = iter(range(0, 1000, 25))  # seconds: each look at the clock costs 25
+    clock = iter(range(0, 1000, 15))  # seconds: each look at the clock costs 15
     monkeypatch.setattr(experiments, "time", SimpleNamespace(time=lambda: next(clock)))
     experiments.reproduce(tiny, minutes=1, folder=tmp_path)
     assert len(quick) == 2
@@ -462,92 +400,6 @@ def test_a_record_that_came_in_the_meantime_is_respected(tiny, monkeypatch, tmp_
     assert len(ran) == 1 and len(lines(tmp_path)) == 7
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_side_by_side_gives_the_same_records(tiny, tmp_path, backend):
-    one = experiments.reproduce(tiny, folder=tmp_path / "one")
-    with joblib.parallel_config(backend=backend, n_jobs=2):
-        two = experiments.reproduce(tiny, folder=tmp_path / "two")
-    pd.testing.assert_frame_equal(one[MEASURED], two[MEASURED])
-    assert one["auroc"].notna().all() and len(lines(tmp_path / "two")) == 7
-
-
-# ---------------------------------------------------------------------- killed, and two at once
-
-SWEEP = """
-    import os, sys, time
-    from pathlib import Path
-    from minigan import experiments, tables
-    from minigan.tables import Cell, Table
-
-    def cells():
-        for target in range({n}):
-            yield Cell("tiny", "PCA", "", "digits", {{"size": 8}}, "one_class", str(target), 0, {{}})
-
-    def run(cell):
-        print("started", cell.target, flush=True)
-        time.sleep({pause})
-        record = dict.fromkeys(experiments.COLUMNS, "") | dict(zip(experiments.KEY, cell.key))
-        return record | {{"auroc": int(cell.target) / 100, "epochs": os.getpid(), "seconds": 0.0}}
-
-    tables.TABLES["tiny"] = Table("tiny", "", cells)
-    experiments.train = lambda cell: "trained"
-    experiments.measure = lambda cell, trained: run(cell)
-    print("ready", flush=True)
-    while not Path("go").exists():
-        time.sleep(0.01)
-    experiments.reproduce("tiny", folder="data")
-    print("torch was imported:", "torch" in sys.modules)
-"""
-
-
-def sweep(folder, n, pause):
-    """A process that runs the cells of `tiny_cells` without measuring, `pause` seconds each."""
-    code = textwrap.dedent(SWEEP).format(n=n, pause=pause)
-    environment = os.environ | {"PYTHONPATH": str(experiments.ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
-    )
-
-
-def test_killed_in_the_middle_and_started_again(tiny, monkeypatch, tmp_path):
-    run_by(monkeypatch, lambda cell: fake_record(cell, int(cell.target) / 100))
-    whole = experiments.reproduce(tiny, folder=tmp_path / "whole")
-
-    (tmp_path / "go").touch()
-    with sweep(tmp_path, n=6, pause=0.2) as process:
-        for line in process.stdout:
-            if line == "started 3\n":
-                process.kill()
-    folder = tmp_path / "data"
-    assert process.returncode != 0 and len(lines(folder)) == 4  # the header and 0, 1, 2
-
-    with (folder / "results" / "tiny.csv").open("a", encoding="utf-8") as file:
-        file.write("PCA,,dig")  # what a power cut would leave
-    assert experiments.results(tiny, folder)["auroc"].notna().sum() == 3
-    again = experiments.reproduce(tiny, folder=folder)
-    pd.testing.assert_series_equal(again["auroc"], whole["auroc"])
-    assert len(lines(folder)) == 7 and len(pd.read_csv(folder / "results" / "tiny.csv")) == 6
-
-
-def test_two_processes_at_once(monkeypatch, tmp_path):
-    n = 25
-    monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "", lambda: tiny_cells(n=n)))
-    both = [sweep(tmp_path, n=n, pause=0.02) for _ in range(2)]
-    for process in both:
-        assert process.stdout.readline() == "ready\n"
-    (tmp_path / "go").touch()
-    outputs = [process.communicate(timeout=100)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-
-    said = [line for text in outputs for line in text.splitlines()]
-    started = [line.split()[1] for line in said if line.startswith("started")]
-    assert sorted(started, key=int) == [str(target) for target in range(n)]  # each cell once
-    frame = experiments.results("tiny", tmp_path / "data")
-    assert frame["auroc"].notna().all() and len(lines(tmp_path / "data")) == n + 1
-    assert frame["epochs"].nunique() == 2  # process ids: both had their share
-    assert said.count("torch was imported: False") == 2  # nobody waits for it who only reads and writes
-
-
 # ---------------------------------------------------------------------- the records
 
 
@@ -618,6 +470,280 @@ def test_summary_tells_gammas_apart_where_there_are_several(tmp_path, monkeypatc
             assert leaky["runs"].tolist() == [0, 1, 2] and leaky["missing"].tolist() == [1, 1, 0]
 
 
+def test_records_of_another_table_serve_too(tiny, tmp_path, monkeypatch):
+    """In its own order, and not by cells of that name which the other table has besides."""
+
+    def cells():
+        yield from list(tiny_cells())[:1:-1]
+        yield Cell("both", "PCA", "", "digits", DIGITS, "one_class", "0", 0, {})
+
+    monkeypatch.setitem(tables.TABLES, "both", Table("both", "", cells))
+    for cell in tiny_cells():
+        write_record(tmp_path, cell, int(cell.target) / 10)
+    frame = experiments.results("both", tmp_path)
+    assert frame["target"].tolist() == ["5", "4", "3", "2", "0"]
+    np.testing.assert_array_equal(frame["auroc"], [0.5, 0.4, 0.3, 0.2, np.nan])
+    ran = []
+    run_by(monkeypatch, lambda cell: ran.append(cell) or fake_record(cell))
+    assert experiments.reproduce("both", folder=tmp_path)["auroc"].notna().all()
+    assert [cell.table for cell in ran] == ["both"]
+    assert len(lines(tmp_path)) == 7 and len(lines(tmp_path, "both")) == 2
+
+
+@pytest.fixture
+def budgets(monkeypatch):
+    """A table of two cells that look at few images, or at one that takes all of them."""
+
+    def cells(budget, n):
+        for target in range(n):
+            yield Cell("two", "PCA", "", "digits", DIGITS, "one_class", str(target), 0, {}, budget)
+
+    table = Table("two", "Two budgets", lambda: cells("quick", 2), lambda: cells("paper", 1))
+    monkeypatch.setitem(tables.TABLES, "two", table)
+    return "two"
+
+
+def test_budgets_are_kept_apart(budgets, quick, tiny, tmp_path):
+    done = experiments.reproduce(budgets, folder=tmp_path, budget="paper")
+    assert done["budget"].tolist() == ["paper"] and done["auroc"].notna().all()
+    assert experiments.results(budgets, tmp_path)["auroc"].isna().tolist() == [True, True]
+    assert experiments.summary(budgets, folder=tmp_path)["missing"].tolist() == [2]
+    assert experiments.summary(budgets, folder=tmp_path, budget="paper")["runs"].tolist() == [1]
+    overview = experiments.overview(tmp_path, "paper")
+    assert overview.loc["two"].tolist() == ["Two budgets", 1, 1] and "tiny" not in overview.index
+    assert experiments.overview(tmp_path).loc["two"].tolist() == ["Two budgets", 2, 0]
+    assert experiments.overview(tmp_path).loc["tiny"].tolist() == ["Six quick cells", 6, 0]
+    with pytest.raises(ValueError, match="tiny has no runs of the budget 'paper'"):
+        experiments.reproduce(tiny, folder=tmp_path, budget="paper")
+    for ask in (experiments.reproduce, experiments.results, experiments.summary):
+        with pytest.raises(ValueError, match="there is no budget 'laptop'; choose one of quick, paper"):
+            ask(budgets, folder=tmp_path, budget="laptop")
+
+
+def test_summary_tells_data_sets_apart_where_there_are_several(tmp_path, monkeypatch):
+    def cells(datasets, gammas):
+        for dataset, gamma, target in [(d, g, t) for d in datasets for g in gammas for t in "01"]:
+            yield Cell("tiny", "PCA", "", dataset, DIGITS, "supervised", target, 0, {}, gamma=gamma)
+
+    for gammas in ((0.0,), (0.0, 0.1)):
+        several = lambda gammas=gammas: cells(("digits", "color_digits"), gammas)  # noqa: E731
+        monkeypatch.setitem(tables.TABLES, "tiny", Table("tiny", "", several))
+        folder = tmp_path / str(len(gammas))
+        for cell in several():
+            write_record(folder, cell, 0.25 if cell.dataset == "digits" else 0.75 - cell.gamma)
+        summary = experiments.summary("tiny", folder=folder)
+        last = ["gamma"] if len(gammas) > 1 else []
+        assert summary.index.names == ["dataset", "protocol", "method", "label", *last]
+        found = summary["mean"].tolist()
+        assert found == ([0.25, 0.75] if len(gammas) == 1 else [0.25, 0.25, 0.75, 0.65])
+        assert summary.index.get_level_values("dataset")[-1] == "color_digits"
+
+
+# ---------------------------------------------------------------------- all tables
+
+
+@pytest.fixture
+def two_tables(monkeypatch, tmp_path):
+    """All there is: "a", and "b" with the cells of "a", its own, and some of a set that is not here."""
+
+    def cell(table, target, seed, dataset="digits", options=DIGITS):
+        return Cell(table, "PCA", "", dataset, options, "one_class", str(target), seed, {})
+
+    def a():  # not seed by seed
+        for target in (0, 1):
+            yield from (cell("a", target, seed) for seed in (0, 1))
+
+    def b():
+        yield cell("b", 2, 0)
+        yield from a()
+        yield cell("b", 2, 1)
+        yield from (cell("b", i, seed, "mtd", {"size": 16}) for seed in (0, 1) for i in (7, 8))
+
+    both = {name: Table(name, f"Table {name}", cells) for name, cells in (("a", a), ("b", b))}
+    monkeypatch.setattr(tables, "TABLES", both)
+    monkeypatch.setattr(experiments, "TABLES", both)
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
+    return both
+
+
+def test_all_tables_seed_by_seed_and_what_lacks_its_data_waits(two_tables, quick, tmp_path, capsys):
+    overview = experiments.reproduce(None)
+    done = [(cell.table, cell.target, cell.seed) for cell in quick]
+    assert done == [
+        *(("a", "0", 0), ("a", "1", 0), ("b", "2", 0)),
+        *(("a", "0", 1), ("a", "1", 1), ("b", "2", 1)),
+    ]
+    assert overview.index.tolist() == ["a", "b"]
+    assert overview["runs"].tolist() == [4, 10] and overview["recorded"].tolist() == [4, 6]
+    assert overview["title"].tolist() == ["Table a", "Table b"]
+    said = [line for line in capsys.readouterr().out.splitlines() if "wait" in line]
+    assert len(said) == 1 and said[0].startswith("4 runs wait: ") and "mtd" in said[0]
+    assert len(lines(tmp_path, "a")) == 5 and len(lines(tmp_path, "b")) == 3
+
+    with pytest.raises(FileNotFoundError, match="4 runs wait for data sets that are not here; `minigan data"):
+        experiments.reproduce(None)
+    with pytest.raises(FileNotFoundError, match="4 runs wait"):
+        experiments.reproduce("b")
+    assert experiments.reproduce("a")["auroc"].notna().all()  # complete: nothing waits
+    assert experiments.reproduce(None, minutes=0).equals(overview)  # no time to look
+    assert len(quick) == 6
+
+
+def test_options_that_lack_their_data_wait_each(two_tables, quick, tmp_path, monkeypatch, capsys):
+    """One line for each set of options, because a category may be here and another not."""
+
+    def cells():
+        for category in ("screw", "bottle", "screw"):
+            for seed in (0, 1):
+                options = {"category": category, "size": 16}
+                yield Cell("c", "PCA", "", "mvtec", options, "defects", category, seed, {})
+        yield Cell("c", "PCA", "", "digits", DIGITS, "one_class", "3", 0, {})
+
+    monkeypatch.setitem(two_tables, "c", Table("c", "", cells))
+    done = experiments.reproduce("c")
+    said = [line for line in capsys.readouterr().out.splitlines() if "wait" in line]
+    assert [line.split(":")[0] for line in said] == ["2 runs wait", "2 runs wait"]
+    assert "screw" in said[0] and "bottle" in said[1] and done["auroc"].notna().sum() == 1 == len(quick)
+
+
+def test_a_run_that_fails_among_all_tables(two_tables, monkeypatch):
+    def run(cell):
+        if cell.table == "b":
+            raise FloatingPointError("loss became nan")
+        return fake_record(cell)
+
+    run_by(monkeypatch, run)
+    with pytest.raises(RuntimeError, match="2 of 6 runs failed.*b: PCA"):
+        experiments.reproduce(None)
+    assert experiments.overview()["recorded"].tolist() == [4, 4]
+
+
+# ---------------------------------------------------------------------- what is kept for figures
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TwoScores(Normed):
+    """The selected epoch thinks the other way round, and "far" is the square of the score."""
+
+    scored_by: str = "near"
+
+    def score(self, x):
+        return super().score(x) ** (2 if self.scored_by == "far" else 1)
+
+
+@pytest.fixture
+def kept_table(monkeypatch):
+    """Two scores of a network and PCA, two seeds each, of a table that has a budget of a paper."""
+    methods = {"TwoScores": TwoScores, "PCA": minigan.PCA}
+    monkeypatch.setattr(experiments.registry, "get", methods.__getitem__)
+    options = {"category": "brick", "size": 16}
+
+    def cells():
+        for seed in (0, 1):
+            for score in ("near", "far"):
+                settings = {"scored_by": score, "device": "cpu"}
+                yield Cell("kept", "TwoScores", score, "digits", DIGITS, "one_class", "5", seed, settings)
+            yield Cell("kept", "PCA", "", "digits", DIGITS, "one_class", "5", seed, {})
+        yield Cell(
+            "kept", "TwoScores", "", "textures", options, "defects", "brick", 0, {"device": "cpu"}
+        )  # with a selected epoch
+
+    monkeypatch.setitem(tables.TABLES, "kept", Table("kept", "", cells, list))
+    return list(cells())
+
+
+def test_scores_of_networks_and_the_first_seed_are_kept(kept_table, tmp_path):
+    frame = experiments.reproduce("kept", folder=tmp_path)
+    assert frame["auroc"].notna().all()
+    kept = [experiments.kept(cell, tmp_path) for cell in kept_table]
+    assert [arrays is not None for arrays in kept] == [True, True] + 4 * [False] + [True]
+    files = sorted(path.suffix for path in (tmp_path / "results" / "scores").rglob("*.*"))
+    assert files == [".npz"] * 3  # and nothing half written
+    for cell, arrays, auroc in zip(kept_table, kept, frame["auroc"], strict=True):
+        if arrays is None:
+            continue
+        trained = experiments.train(cell)
+        split, detector = trained.split, trained.detector.use("last")
+        scores = detector.anomaly_score(split.test)
+        np.testing.assert_allclose(arrays["scores"], scores, rtol=1e-6)
+        assert metrics.auroc(arrays["anomalous"], arrays["scores"]) == pytest.approx(auroc, abs=1e-4)
+        assert arrays["anomalous"].dtype == bool and "subclasses" not in arrays
+        np.testing.assert_array_equal(arrays["anomalous"], split.test_labels == 1)
+        dataset = data.load(cell.dataset, **cell.options)
+        np.testing.assert_array_equal(arrays["classes"], dataset.labels[split.test_index])
+        history = detector.history_.reset_index()
+        columns = {name.removeprefix("history_") for name in arrays if name.startswith("history_")}
+        assert columns == set(history) >= {"epoch", "loss", "seconds"}
+        for name in columns - {"seconds"}:
+            np.testing.assert_allclose(arrays[f"history_{name}"], history[name], rtol=1e-6)
+    np.testing.assert_allclose(kept[0]["scores"] ** 2, kept[1]["scores"], rtol=1e-5)
+    assert [len(arrays["scores"]) for arrays in kept[:2]] == frame["n_test"].tolist()[:2]
+
+
+def test_sub_classes_are_kept_where_there_are_some(kept_table, tmp_path, monkeypatch):
+    digits = data.load("digits", **DIGITS)
+    odd = {"subclasses": digits.labels % 2, "subclass_names": ("even", "odd")}
+    monkeypatch.setattr(experiments, "_dataset", lambda name, options: replace(digits, **odd))
+    cell = kept_table[0]
+    trained = experiments.train(cell)
+    experiments._keep(cell, trained, tmp_path)
+    arrays = experiments.kept(cell, tmp_path)
+    np.testing.assert_array_equal(arrays["subclasses"], arrays["classes"] % 2)
+    assert len(set(arrays["classes"])) == 10
+
+
+def test_nothing_is_kept_of_a_laptop_s_table(kept_table, tmp_path, monkeypatch):
+    monkeypatch.setitem(tables.TABLES, "kept", Table("kept", "", lambda: kept_table[:1]))
+    assert experiments.reproduce("kept", folder=tmp_path)["auroc"].notna().all()
+    assert not (tmp_path / "results" / "scores").exists()
+
+
+def test_other_settings_have_other_files(kept_table, tmp_path):
+    paths = {experiments._kept_path(cell, tmp_path) for cell in kept_table}
+    assert len(paths) == len(kept_table)
+    assert {path.parent for path in paths} == {tmp_path / "results" / "scores" / "kept"}
+
+
+def test_killed_between_what_is_kept_and_the_record(kept_table, tmp_path, monkeypatch):
+    whole = experiments.reproduce("kept", folder=tmp_path / "whole")
+    with monkeypatch.context() as killed:
+        killed.setattr(experiments, "_append", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            experiments.reproduce("kept", folder=tmp_path)
+    assert experiments.kept(kept_table[0], tmp_path) is not None
+    assert experiments.results("kept", tmp_path)["auroc"].isna().all()
+    again = experiments.reproduce("kept", folder=tmp_path)
+    pd.testing.assert_frame_equal(again[MEASURED], whole[MEASURED])
+    for cell in (kept_table[0], kept_table[1]):
+        one, two = experiments.kept(cell, tmp_path), experiments.kept(cell, tmp_path / "whole")
+        for name in one.keys() - {"history_seconds"}:
+            np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_what_is_kept_is_written_whole_or_not_at_all(kept_table, tmp_path, monkeypatch):
+    cell, save = kept_table[0], np.savez_compressed
+
+    def fails(file, **arrays):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    trained = experiments.train(cell)
+    monkeypatch.setattr(np, "savez_compressed", fails)
+    with pytest.raises(OSError, match="No space left"):
+        experiments._keep(cell, trained, tmp_path)
+    assert experiments.kept(cell, tmp_path) is None
+    monkeypatch.setattr(np, "savez_compressed", save)
+    experiments._keep(cell, trained, tmp_path)
+    before = experiments.kept(cell, tmp_path)
+    monkeypatch.setattr(np, "savez_compressed", fails)
+    with pytest.raises(OSError, match="No space left"):
+        experiments._keep(cell, trained, tmp_path)
+    assert experiments.kept(cell, tmp_path).keys() == before.keys()
+
+
+# ---------------------------------------------------------------------- files that are not as written
+
+
 def test_the_first_of_two_equal_records_counts(tiny, tmp_path):
     # Two machines that did not know of each other, merged by git.
     cell = next(tiny_cells())
@@ -656,8 +782,11 @@ def test_where_the_records_are(monkeypatch, tmp_path):
     assert experiments.data_folder() == tmp_path / "mine"
     monkeypatch.delenv("MINIGAN_DATA")
     assert experiments.data_folder() == experiments.ROOT / "data"
-    monkeypatch.setattr(experiments, "ROOT", tmp_path)  # as in site-packages
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datafiles, "ROOT", tmp_path)  # as in site-packages
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert experiments.data_folder() == tmp_path / "here" / "data"
+    (tmp_path / "pyproject.toml").touch()  # as in a checkout
     assert experiments.data_folder() == tmp_path / "data"
 
 

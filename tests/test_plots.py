@@ -353,6 +353,58 @@ def test_results_refuse_a_table_without_intervals(results):
         plots.results_dots(results[["method", "mean"]])
 
 
+@pytest.fixture
+def both():
+    """Printed numbers and ours: one result with both, one printed, one ours, as `report` gives them."""
+    nan = np.nan
+    return pd.DataFrame(
+        {"published": [0.9, 0.8, nan], "ours": [0.7, nan, 0.6], "low": [0.65, nan, 0.6]}
+        | {"high": [0.75, nan, 0.625]}
+    )
+
+
+def test_printed_numbers_and_ours_stand_on_one_line(both):
+    ax = plots.published_and_ours(both, ["A", "B", "C"], xlabel="accuracy")
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["A", "B", "C"]
+    top, bottom = ax.get_ylim()[::-1]
+    assert top < 0 < 2 < bottom  # the first row is at the top
+    ours, printed = ax.lines[:2]
+    assert (ours.get_label(), printed.get_label()) == ("ours", "printed")
+    assert (ours.get_marker(), printed.get_marker()) == ("o", "D")
+    np.testing.assert_array_equal(ours.get_xdata(), both["ours"])
+    np.testing.assert_array_equal(printed.get_xdata(), both["published"])
+    for line in (ours, printed):
+        np.testing.assert_array_equal(line.get_ydata(), [0, 1, 2])
+    assert printed.get_markerfacecolor() == "white" != ours.get_markerfacecolor()
+    assert ours.get_color() != printed.get_color()
+    spread = [x for x in ax.collections[0].get_segments() if len(x) and np.isfinite(x).all()]
+    np.testing.assert_array_equal(spread, [[[0.65, 0], [0.75, 0]], [[0.6, 2], [0.625, 2]]])
+    assert [(text.get_text(), text.get_position()[1]) for text in ax.texts] == [("not run", 1)]
+    assert ax.get_xlabel() == "accuracy" and ax.get_xlim() == (0.5, 1)
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"ours", "printed"}
+
+
+@pytest.mark.parametrize("column", ["ours", "low", "published"])
+def test_numbers_below_guessing_are_shown(both, column):
+    both.loc[0, column] = 0.33
+    assert plots.published_and_ours(both, list("ABC")).get_xlim() == (pytest.approx(0.3), 1)
+
+
+def test_nothing_run_and_nothing_printed(both):
+    both[["ours", "low", "high", "published"]] = np.nan
+    ax = plots.published_and_ours(both, list("ABC"))
+    assert len(ax.texts) == 3 and ax.get_xlim() == (0.5, 1)
+
+
+def test_a_given_axis_is_used_and_every_row_wants_a_name(both):
+    _, ax = plt.subplots()
+    assert plots.published_and_ours(both, list("ABC"), ax=ax) is ax
+    with pytest.raises(ValueError, match="a name for each of one row or more, got 2 for 3"):
+        plots.published_and_ours(both, ["A", "B"])
+    with pytest.raises(ValueError, match="a name for each of one row or more, got 0 for 0"):
+        plots.published_and_ours(both[:0], [])
+
+
 # Pictures and flip books
 
 

@@ -1,0 +1,332 @@
+"""The tables as declared: cells that can be run, and a partner for every number that a paper prints."""
+
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigan import (
+    benchmarks,
+    data,
+    defect_sets,
+    paper_tables,
+    protocols,
+    published,
+    registry,
+    report,
+    tables,
+    ygan,
+)
+from minigan.cells import BUDGETS, SEEDS, WITH_ANOMALIES, Cell, Table, grid
+
+#: What has no runs: tables for a laptop have no second budget, and features need a GPU.
+LAPTOP = [name for name in tables.TABLES if "digits" in name or "textures" in name]
+EMPTY = {*((name, "paper") for name in LAPTOP), ("algan-2", "quick")}
+DECLARED = [pair for pair in product(tables.TABLES, BUDGETS) if pair not in EMPTY]
+PAPER_TABLES = [table.name for table in paper_tables.PAPER_TABLES]
+PAPERS = [name for name, table in tables.TABLES.items() if table.published]
+
+
+@cache
+def cells_of(name: str, budget: str) -> list[Cell]:
+    return tables.table(name).cells(budget)
+
+
+@cache
+def everything() -> list[Cell]:
+    return [cell for name, budget in DECLARED for cell in cells_of(name, budget)]
+
+
+# ---------------------------------------------------------------------- the cells
+
+
+@pytest.mark.parametrize(("name", "budget"), DECLARED)
+def test_every_method_on_every_split_of_its_data_set(name, budget):
+    cells = cells_of(name, budget)
+    assert cells and len({cell.key for cell in cells}) == len(cells)
+    assert {cell.budget for cell in cells} == {budget}
+    # Cells of other tables are these tables' own, settings and all, so that one record serves both.
+    for other in {cell.table for cell in cells} - {name}:
+        own = {cell.key for cell in cells_of(other, budget)}
+        assert {cell.key for cell in cells if cell.table == other} <= own
+    assert any(cell.table == name for cell in cells)
+    for dataset in {cell.dataset for cell in cells}:
+        here = [cell for cell in cells if cell.dataset == dataset]
+        runs = {(cell.method, cell.label) for cell in here}
+        splits = {(cell.protocol, cell.target, cell.gamma) for cell in here}
+        assert {cell.seed for cell in here} == {0, 1, 2} == set(SEEDS)
+        assert len(here) == len(runs) * len(splits) * len(SEEDS)
+
+
+@pytest.mark.parametrize(("name", "budget"), sorted(EMPTY))
+def test_tables_without_runs_of_a_budget(name, budget):
+    assert cells_of(name, budget) == []
+    with pytest.raises(ValueError, match="there is no budget 'large'; choose one of quick, paper"):
+        tables.table(name).cells("large")
+
+
+@pytest.mark.parametrize("name", PAPER_TABLES)
+def test_the_first_seed_is_run_first(name):
+    for budget in BUDGETS:
+        seeds = [cell.seed for cell in cells_of(name, budget)]
+        assert seeds == sorted(seeds)
+
+
+def test_a_grid_compares_all_methods_on_one_split_before_the_next():
+    runs = {("PCA", ""): {}, ("ALGAN", "x"): {"epochs": 3}}
+    cells = list(
+        grid("t", runs, "digits", {"size": 8}, "supervised", [7, 3], (0.0, 0.1), seeds=(1, 0), budget="paper")
+    )
+    assert len(cells) == 2 * 2 * 2 * 2
+    order = [(cell.seed, cell.target, cell.gamma, cell.method) for cell in cells[:6]]
+    assert order == [
+        *((1, "7", 0.0, "PCA"), (1, "7", 0.0, "ALGAN"), (1, "7", 0.1, "PCA"), (1, "7", 0.1, "ALGAN")),
+        *((1, "3", 0.0, "PCA"), (1, "3", 0.0, "ALGAN")),
+    ]
+    assert cells[-1] == Cell(
+        *("t", "ALGAN", "x", "digits", {"size": 8}, "supervised", "3", 0, {"epochs": 3}, "paper", 0.1)
+    )
+
+
+def test_settings_are_hyperparameters_that_pass_their_check():
+    seen = set()
+    for cell in everything():
+        if (cell.method, str(cell.settings)) not in seen:
+            seen.add((cell.method, str(cell.settings)))
+            registry.get(cell.method)(**cell.settings)._check_parameters()
+    assert {method for method, _ in seen} == set(registry.METHODS)
+
+
+def test_one_label_says_one_thing_and_two_say_two():
+    """What depends on the category of MVTec AD is how images are varied and cropped."""
+    of_category = ("augment", "extra_channels", "crop_from", "category", "grayscale")
+    for name, budget in DECLARED:
+        said = {}
+        for cell in cells_of(name, budget):
+            what = {k: v for k, v in {**cell.options, **cell.settings}.items() if k not in of_category}
+            labels = said.setdefault((cell.dataset, cell.protocol, cell.method), {})
+            assert labels.setdefault(cell.label, what) == what, cell
+        for where, labels in said.items():
+            assert len({str(what) for what in labels.values()}) == len(labels), (name, where)
+
+
+@pytest.fixture
+def no_files(monkeypatch):
+    """Every data set as its loader makes it, but with one image of each class, and no files."""
+
+    def dataset(classes, defects=False):
+        n = len(classes)
+        official = np.repeat(["train", "test"], [n // 2, n - n // 2])
+        return data.Dataset(
+            "x", np.zeros((n, 8, 8), np.uint8), np.arange(n), tuple(classes), official, defects=defects
+        )
+
+    def good(*arguments):
+        return dataset(("good", "bad"), defects=True)
+
+    monkeypatch.setattr(benchmarks, "load", lambda name, options, locate, read: read(Path("x.npz")))
+    monkeypatch.setattr(benchmarks, "tree", lambda *a, classes, **k: dataset(classes))
+    monkeypatch.setattr(benchmarks, "_arrays", lambda name, kind, classes, size, grey: dataset(classes))
+    monkeypatch.setattr(
+        benchmarks,
+        "_npz",
+        lambda *a: (np.zeros((100, 8, 8, 3), np.uint8), np.arange(1, 101), np.zeros(100)),
+    )
+    monkeypatch.setattr(defect_sets, "load", good)
+    monkeypatch.setitem(data._LOADERS, "textures", lambda category, size: good())
+    monkeypatch.setattr(defect_sets, "_warn_of_leaks", lambda dataset, what: dataset)
+
+
+def test_options_are_the_loaders_and_targets_are_classes(no_files):
+    known = set()
+    for cell in everything():
+        where = (cell.dataset, str(cell.options), cell.protocol, cell.target)
+        if where in known:
+            continue
+        known.add(where)
+        dataset = data.load(cell.dataset, **cell.options)
+        assert callable(getattr(protocols, cell.protocol))
+        if cell.protocol == "defects":
+            assert dataset.defects
+            if cell.dataset in ("mvtec", "textures"):
+                assert cell.options["category"] == cell.target
+            else:
+                assert cell.target == "all"
+        elif cell.protocol == "objects":
+            assert not dataset.defects and cell.target == "all"
+        else:
+            assert not dataset.defects and cell.target in dataset.classes
+        assert (cell.gamma == 0) or cell.protocol in WITH_ANOMALIES
+    assert {dataset for dataset, *_ in known} >= set(paper_tables.TARGETS) | {
+        "mtd",
+        "coil100",
+        "plantvillage",
+    }
+
+
+def test_all_classes_have_their_turn():
+    """But for cars and living cells, which are the papers' choice."""
+    for name, budget in DECLARED:
+        targets = {}
+        for cell in cells_of(name, budget):
+            if cell.dataset in paper_tables.TARGETS:
+                targets.setdefault(cell.dataset, set()).add(cell.target)
+        for dataset, seen in targets.items():
+            cars = dataset == "cifar10" and name in ("simultaneous-encoder-2", "contamination")
+            assert seen == ({"automobile"} if cars else set(paper_tables.TARGETS[dataset])), (name, dataset)
+
+
+def test_the_quick_budget_has_fewer_pixels_and_images():
+    for dataset, quick in paper_tables.IMAGES["quick"].items():
+        paper = paper_tables.IMAGES["paper"][dataset]
+        assert "n" not in paper
+        smaller = quick.get("size", 32) < paper.get("size", 32)
+        assert "n" in quick or smaller or "species" in quick, dataset
+    assert paper_tables.IMAGES["quick"].keys() == paper_tables.IMAGES["paper"].keys()
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_paper_budget_has_the_methods_defaults(name):
+    """Nothing is made smaller there: what differs is what the table varies, and what the paper says."""
+    varied = {
+        *("scored_by", "labels", "generator", "lambda_adcon", "auxiliary_norms", "freeze_norms"),
+        *("n_patterns", "encoder_loss", "buffer_batches", "alpha", "augment", "extra_channels", "crop_from"),
+        *("lambda_con", "lambda_r", "lambda_s", "lambda_adv", "encoder", "image_size"),
+    }
+    for cell in cells_of(name, "paper"):
+        leaves = cell.dataset == "plantvillage" and cell.method not in paper_tables.FLOOR
+        assert set(cell.settings) <= (varied | {"epochs"} if leaves else varied), cell
+        assert not leaves or cell.settings["epochs"] == 200
+
+
+# ---------------------------------------------------------------------- the papers' numbers
+
+
+def test_ablations_are_those_of_the_method():
+    assert paper_tables.ABLATIONS == ygan.ABLATIONS
+
+
+def test_every_printed_table_with_an_auroc_of_the_paper_s_method_is_there_once():
+    printed = set()
+    for paper, own in report.OWN.items():
+        rows = published.table(paper)
+        rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(own)]
+        printed |= {(paper, int(number.removeprefix("table"))) for number in rows["table"]}
+    repeated = [table.published for table in tables.TABLES.values() if table.published]
+    assert len(set(repeated)) == len(repeated)
+    assert set(repeated) == printed
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_printed_number_of_the_paper_s_method_finds_our_cells(name, budget):
+    """By data set, gamma, method, label and target; a mean finds all targets of its data set."""
+    paper, number = tables.table(name).published
+    rows = published.table(paper, number)
+    rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(report.OWN[paper])]
+    if budget == "quick":  # ALGAN on features needs a GPU
+        rows = rows[rows["method"] != "ALGANFeature"]
+    ours, ran = {}, report.OWN[paper]
+    for cell in cells_of(name, budget):
+        result = (cell.protocol, cell.dataset, cell.gamma, cell.method, cell.label)
+        ours.setdefault(result, set()).add(cell.target)
+    for row in rows.itertuples():
+        targets = ours.get((row.protocol, row.dataset, row.gamma, row.method, row.setting), set())
+        if row.target in (published.MEAN, *published.GROUPS):
+            assert targets == set(paper_tables.TARGETS.get(row.dataset, ("all",))), row
+        else:
+            assert row.target in targets, row
+    # What the papers do not print of their methods is Figure 8's scores and some gammas.
+    printed = set(zip(rows["dataset"], rows["method"], rows["setting"], strict=True))
+    extra = {(dataset, method, label) for _, dataset, _, method, label in ours if method in ran} - printed
+    assert {label for *_, label in extra} <= {f"scored_by={score}" for score in paper_tables.OTHER_SCORES}
+
+
+def test_check_marks_mean_what_they_say():
+    marks = {
+        label: (s.get("buffer_batches"), s.get("alpha")) for label, s in paper_tables.CHECK_MARKS.items()
+    }
+    default = registry.get("ALGAN")()
+    assert default.buffer_batches > 0 and default.alpha < 1
+    assert marks == {
+        "buffer=0,anomalous_latent=0": (0, 1.0),
+        "buffer=1,anomalous_latent=0": (None, 1.0),
+        "buffer=0,anomalous_latent=1": (0, None),
+        "buffer=1,anomalous_latent=1": (None, None),
+    }
+
+
+def test_labels_repeat_the_settings():
+    """A label such as "generator=unet,lambda_adcon=0" is read off the settings."""
+    for cell in everything():
+        if "=" not in cell.label or cell.label.startswith("buffer="):
+            continue
+        for part in cell.label.split(","):
+            key, value = part.split("=")
+            if key == "ablation":
+                assert {k: cell.settings[k] for k in ygan.ABLATIONS[value]} == ygan.ABLATIONS[value]
+            else:
+                said = cell.settings.get(key, getattr(registry.get(cell.method)(), key))
+                same = said == float(value) if value.replace(".", "").isdigit() else str(said) == value
+                assert same, cell
+
+
+def test_categories_are_grey_and_varied_as_the_paper_says():
+    quick = {cell.target: cell for cell in cells_of("algan-1", "quick") if cell.method == "ALGAN"}
+    assert set(quick) == set(defect_sets.MVTEC) == set(paper_tables.MVTEC_AUGMENTATIONS)
+    grey = {category for category, cell in quick.items() if cell.options.get("grayscale")}
+    with_copies = {category for category, cell in quick.items() if cell.settings.get("extra_channels")}
+    assert grey == set(paper_tables.GREY) and with_copies == set(quick) - grey
+    assert quick["bottle"].settings["augment"] == ("vflip", "hflip", "rotate")
+    assert quick["screw"].settings["augment"] == ("rotate",) and quick["pill"].settings["augment"] == ()
+    crop = {c.target: c.settings.get("crop_from") for c in cells_of("algan-2", "paper")}
+    assert {t for t, size in crop.items() if size is None} == {"carpet", "grid", "leather", "tile", "wood"}
+    assert set(crop.values()) == {None, 256}
+
+
+def test_tiles_stand_once_by_tile_and_once_at_random():
+    cells = cells_of("mtd-split", "quick")
+    by_tile = {(cell.table, cell.options.get("by_tile", True), cell.label) for cell in cells}
+    assert by_tile == {("algan-3", True, ""), ("mtd-split", False, "random split")}
+    apart = {table: {c.method for c in cells if c.table == table} for table in ("algan-3", "mtd-split")}
+    assert apart["algan-3"] == apart["mtd-split"] == {"ALGAN", *paper_tables.FLOOR}
+
+
+def test_the_floor_looks_at_large_images_in_small():
+    for cell in everything():
+        if cell.method in paper_tables.FLOOR and cell.table in PAPER_TABLES:
+            size = cell.options.get("size", 32)
+            assert cell.settings.get("image_size") == (64 if size > 64 else None), cell
+
+
+# ---------------------------------------------------------------------- those of a laptop
+
+
+def test_digits_has_ten_targets_under_two_protocols():
+    cells = cells_of("digits", "quick")
+    assert {(c.protocol, c.target) for c in cells} == {
+        (protocol, str(target)) for protocol in ("one_class", "leave_one_out") for target in range(10)
+    }
+    assert {c.method for c in cells} == {"ALGAN", *tables.CLASSICAL}
+
+
+def test_ablation_switches_two_things():
+    cells = cells_of("algan-7-textures", "quick")
+    algan = {c.label: (c.settings["buffer_batches"], c.settings["alpha"]) for c in cells if c.label}
+    assert algan == {"neither": (0, 1), "buffer": (2, 1), "anomalous latent": (0, 0.75), "both": (2, 0.75)}
+
+
+def test_an_unknown_table_is_answered_with_a_list():
+    with pytest.raises(
+        ValueError, match="no table 'digit'; choose one of digits, algan-7-textures, .*algan-2"
+    ):
+        tables.table("digit")
+
+
+def test_a_table_without_a_paper_budget_has_no_cells_of_it():
+    cell = Cell("t", "PCA", "", "digits", {}, "one_class", "1", 0, {})
+    table = Table("t", "", lambda: iter([cell]))
+    assert table.cells() == [cell] and table.cells("paper") == []
+    assert Table("t", "", list, lambda: iter([cell])).cells("paper") == [cell]
