@@ -19,7 +19,7 @@ endif
 PY := $(BIN)/python
 STAMP := .venv/installed
 
-.PHONY: help env book execute test lab lock clean
+.PHONY: help env book execute pictures test lab lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */: /'
@@ -40,6 +40,9 @@ book: env  ## run the chapters that have no outputs, build the HTML book, print 
 
 execute: env  ## run all chapters anew, in place
 	$(PY) book/build_book.py --execute all --cell-timeout $(CELL_TIMEOUT)
+
+pictures: env  ## draw the pictures of real data and trained networks whose data are here
+	$(PY) book/pictures.py
 
 # One thread for each worker: the networks here are small, and threads would fight over the cores.
 test: env  ## style, tests with coverage, then every chapter once

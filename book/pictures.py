@@ -1,0 +1,527 @@
+"""Draws the pictures of real data and of trained networks that the book shows.
+
+python book/pictures.py                       # those that are missing and whose data are here
+python book/pictures.py data-mnist data-mtd   # these, whether they are there or not
+python book/pictures.py --again               # all whose data are here
+
+The pictures lie in book/_static/pictures/ and are committed, because the data may not be: without them, a
+reader would have to fetch some gigabytes to see a page. Data sets that are not here are named, not fetched.
+
+A picture of a network shows the one that is behind the record of the quick budget's seed 0: the same cell,
+trained anew, in a minute or two. Its function carries the number that the figure has in the paper.
+"""
+
+import argparse
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from sklearn.manifold import TSNE
+from torch import nn
+
+from minigan import data, experiments, metrics, plots, protocols, sources, tables
+from minigan.cells import Cell
+from minigan.images import as_tensor, to_float
+from minigan.progressive import PixelNorm
+from minigan.ygan import YGAN
+
+FOLDER = Path(__file__).parent / "_static" / "pictures"
+LARGEST = 150_000  # bytes of a picture
+NORMAL, ANOMALOUS = 0, 1  # colours of frames, as `plots.image_grid` takes them
+RESIDUAL = plots.LINES[1]  # frames of images that lend their z_r
+
+# ---------------------------------------------------------------------- what several pictures share
+
+
+def some(indices: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """n of them, drawn at random, always the same ones."""
+    return np.random.default_rng(seed).permutation(indices)[:n]
+
+
+def of_each_class(dataset: data.Dataset, n: int) -> list[np.ndarray]:
+    """n images of each class, drawn from the training images where the publisher says which these are."""
+    known = dataset.official == "train" if dataset.official is not None else np.full(len(dataset), True)
+    return [
+        dataset.images[some(np.flatnonzero(known & (dataset.labels == label)), n)]
+        for label in range(len(dataset.classes))
+    ]
+
+
+def beside(*sheets: Image.Image, gap: int = 12) -> Image.Image:
+    """Pictures side by side, level at the top."""
+    width = sum(sheet.width for sheet in sheets) + gap * (len(sheets) - 1)
+    whole = Image.new("RGB", (width, max(sheet.height for sheet in sheets)), "white")
+    left = 0
+    for sheet in sheets:
+        whole.paste(sheet, (left, 0))
+        left += sheet.width + gap
+    return whole
+
+
+def below(parts: dict[str, Image.Image]) -> Image.Image:
+    """Pictures below each other, each with a line of text above it."""
+    width = max(sheet.width for sheet in parts.values())
+    font = ImageFont.load_default(max(14, width // 36))  # phones shrink pictures
+    line = round(1.8 * font.size)
+    whole = Image.new("RGB", (width, sum(sheet.height + line for sheet in parts.values())), "white")
+    top = 0
+    for title, sheet in parts.items():
+        ImageDraw.Draw(whole).text((6, top + 0.3 * font.size), title, fill="#222222", font=font)
+        whole.paste(sheet, (0, top + line))
+        top += line + sheet.height
+    return whole
+
+
+# ---------------------------------------------------------------------- the data sets
+
+
+def data_mnist() -> Image.Image:
+    """A column for each digit."""
+    digits = np.stack(of_each_class(data.load("mnist"), 5))  # (10, 5, 28, 28)
+    return plots.image_grid(digits.swapaxes(0, 1).reshape(-1, 28, 28), columns=10, scale=2)
+
+
+def rows_of_classes(name: str) -> Image.Image:
+    """A row for each class, with its name."""
+    dataset = data.load(name)
+    rows = np.concatenate(of_each_class(dataset, 8))
+    return plots.image_grid(rows, columns=8, scale=2, titles=dataset.classes)
+
+
+def data_coil100() -> Image.Image:
+    """All objects, the first seed's normal ones framed, and one of them turned by 5 degrees at a time."""
+    dataset = data.load("coil100", size=48)
+    normal = np.unique(protocols.objects(dataset, seed=0).train_classes)
+    front = np.array([np.flatnonzero(dataset.labels == label)[0] for label in range(100)])
+    borders = [NORMAL if label in normal else None for label in range(100)]
+    turned = front[normal[2]] + np.arange(10)
+    return below(
+        {
+            "Ten of a hundred objects are normal": plots.image_grid(
+                dataset.images[front], columns=10, scale=1, borders=borders
+            ),
+            "One of them, turned by 5 degrees at a time": plots.image_grid(
+                dataset.images[turned], columns=10, scale=1, borders=10 * [NORMAL]
+            ),
+        }
+    )
+
+
+def data_mtd() -> Image.Image:
+    """Good tiles and each kind of defect: the five tiles of each that were photographed most often."""
+    dataset = data.load("mtd", size=96)
+    rows = []
+    for label in range(len(dataset.classes)):
+        tiles, counts = np.unique(dataset.groups[dataset.labels == label], return_counts=True)
+        for tile in tiles[np.argsort(-counts, kind="stable")[:5]]:
+            photographs = np.flatnonzero((dataset.groups == tile) & (dataset.labels == label))
+            rows.append(photographs[len(photographs) // 2])  # neither the darkest nor the brightest
+    borders = dataset.labels[rows] > 0
+    return plots.image_grid(dataset.images[rows], columns=5, scale=1, titles=dataset.classes, borders=borders)
+
+
+def data_mtd_repeats() -> Image.Image:
+    """Two good tiles, six photographs of each."""
+    dataset = data.load("mtd", size=96)
+    tiles, counts = np.unique(dataset.groups[dataset.labels == 0], return_counts=True)
+    rows = [
+        dataset.images[(dataset.groups == tile) & (dataset.labels == 0)]
+        for tile in some(tiles[counts == 6], 2)
+    ]
+    titles = ("Six photographs of one tile", "Six of another")
+    return plots.image_grid(np.concatenate(rows), columns=6, scale=1, titles=titles)
+
+
+def data_mvtec() -> Image.Image:
+    """A column for each category: a good one, then its kinds of defects, about four pictures of them."""
+    columns = []
+    for category in ("bottle", "transistor", "screw"):
+        dataset = data.load("mvtec", category=category, size=144)
+        titles, borders, images = [], [], []
+        for label, kind in enumerate(dataset.classes):
+            members = some(np.flatnonzero(dataset.labels == label), len(dataset))
+            if dataset.masks is not None:  # the largest defects, which can be seen at this size
+                members = members[np.argsort(-dataset.masks[members].sum((1, 2)), kind="stable")]
+            members = members[: 4 // (len(dataset.classes) - 1) if label else 1]
+            images.append(dataset.images[members])
+            titles += len(members) * [kind.replace("_", " ")]
+            borders += len(members) * [min(label, 1)]
+        images = np.concatenate(images)
+        columns.append(plots.image_grid(images, columns=1, scale=1, titles=titles, borders=borders))
+    return beside(*columns)
+
+
+SPECIES = {"species": ["apple", "strawberry"], "size": 96}
+
+
+def leaves() -> tuple[data.Dataset, dict[str, np.ndarray]]:
+    """The leaves, and where those of each species and condition are."""
+    dataset = data.load("plantvillage", **SPECIES)
+    groups = {}
+    for i, species in enumerate(dataset.subclass_names):
+        for label, condition in enumerate(dataset.classes):
+            members = np.flatnonzero((dataset.subclasses == i) & (dataset.labels == label))
+            if len(members):
+                groups[f"{species} {condition}" if label == 0 else condition] = members
+    return dataset, groups
+
+
+def data_plantvillage() -> Image.Image:
+    """A row for each species and condition."""
+    dataset, groups = leaves()
+    chosen = np.concatenate([some(members, 6) for members in groups.values()])
+    titles = list(groups)
+    return plots.image_grid(
+        dataset.images[chosen], columns=6, scale=1, titles=titles, borders=dataset.labels[chosen] > 0
+    )
+
+
+def data_plantvillage_backgrounds() -> Image.Image:
+    """The upper left corners of a hundred photographs of each folder, and nothing else of them."""
+    dataset, groups = leaves()
+    mosaics, borders = [], []
+    for members in groups.values():
+        corners = dataset.images[some(members, 100), :10, :10]  # (100, 10, 10, 3)
+        mosaics.append(corners.reshape(10, 10, 10, 10, 3).swapaxes(1, 2).reshape(100, 100, 3))
+        borders.append(dataset.labels[members[0]] > 0)
+    columns = [  # two below each other
+        plots.image_grid(
+            np.stack(mosaics[i : i + 2]), 1, 2, titles=list(groups)[i : i + 2], borders=borders[i : i + 2]
+        )
+        for i in range(0, len(mosaics), 2)
+    ]
+    return beside(*columns)
+
+
+# ---------------------------------------------------------------------- trained networks
+
+
+def cell_of(table: str, method: str, target: str, gamma: float = 0.0) -> Cell:
+    """The first cell of the quick budget's seed 0 that this describes."""
+    wanted = (method, target, gamma, 0)
+    cells = tables.table(table).cells("quick")
+    return next(cell for cell in cells if (cell.method, cell.target, cell.gamma, cell.seed) == wanted)
+
+
+@cache  # several pictures show one network
+def trained(table: str, method: str, target: str, gamma: float = 0.0) -> experiments.Trained:
+    """Its network, trained, and its split."""
+    return experiments.train(cell_of(table, method, target, gamma))
+
+
+def drawn(split: protocols.Split, label: int, n: int) -> np.ndarray:
+    """n test images that are all normal or all anomalous."""
+    return split.test[some(np.flatnonzero(split.test_labels == label), n)]
+
+
+def tiles(images: np.ndarray, size: int = 64) -> np.ndarray:
+    """uint8 as data sets have them, or floats as networks make them, to (n, size, size, 3) uint8."""
+    x = as_tensor(images)  # (n, c, h, w)
+    if x.is_floating_point():
+        x = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    x = x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    times = size // x.shape[1]
+    return x.repeat(times, axis=1).repeat(times, axis=2)
+
+
+def algan_figure_1() -> Image.Image:
+    """What the generator makes of normal latents, and of anomalous ones."""
+    detector = trained("algan-1", "ALGAN", "bottle").detector
+    sheets = {}
+    for title, anomalous in (("From normal latents", False), ("From anomalous latents", True)):
+        images = detector.sample(12, anomalous=anomalous)[:, :3]  # without maximum and mean
+        color = ANOMALOUS if anomalous else plots.FAKE
+        sheets[title] = plots.image_grid(tiles(images), columns=6, borders=12 * [color])
+    return below(sheets)
+
+
+def agad_figure_2() -> Image.Image:
+    """Five normal and five anomalous images of two sets, and what AGAD makes of them.
+
+    The paper has Fashion-MNIST and both CIFARs, whose networks take some minutes each on two cores.
+    """
+    rows, titles = [], []
+    for name, target in (("MNIST", "0"), ("Fashion-MNIST", "Ankle boot")):
+        found = trained("agad-1", "AGAD", target)
+        x = np.concatenate([drawn(found.split, label, 5) for label in (NORMAL, ANOMALOUS)])
+        x_hat = found.detector.reconstruct(x)
+        rows += [tiles(x), tiles(x_hat), tiles(found.detector.reconstruct(x_hat))]
+        rows.append(tiles(trained("agad-2", "AGAD", target, 0.1).detector.reconstruct(x)))
+        titles += [name, "Reconstructed", "Reconstructed twice", "Reconstructed, some anomalies known"]
+    frames = [*5 * [NORMAL], *5 * [ANOMALOUS], *30 * [None]]
+    return plots.image_grid(np.concatenate(rows), columns=10, titles=titles, borders=2 * frames)
+
+
+def with_copies(found: experiments.Trained, label: int, n: int, size: int) -> Image.Image:
+    """n test images in a row, and their reconstructions below them."""
+    x = drawn(found.split, label, n)
+    pixels = np.concatenate([tiles(x, size), tiles(found.detector.reconstruct(x), size)])
+    return plots.image_grid(pixels, columns=n, scale=1, borders=n * [label] + n * [None])
+
+
+def adegan_figure_4() -> Image.Image:
+    """What each pattern looks like, and how normal and anomalous digits are redrawn."""
+    found = trained("adegan-1", "ADeGAN", "1")
+    patterns = np.concatenate([found.detector.sample(10, pattern) for pattern in range(10)])
+    return below(
+        {
+            "Generated, a row for each of ten patterns": plots.image_grid(tiles(patterns, 48), 10, 1),
+            "Normal digits, and redrawn": with_copies(found, NORMAL, 10, 48),
+            "Ones, which were left out, and redrawn": with_copies(found, ANOMALOUS, 10, 48),
+        }
+    )
+
+
+# ---------------------------------------------------------------------- simultaneous encoder
+
+
+def encoder_of_cars() -> experiments.Trained:
+    """The network of Table 2, without contamination."""
+    return trained("simultaneous-encoder-2", "SimultaneousEncoder", "automobile")
+
+
+@cache
+def encoder_by_latents() -> experiments.Trained:
+    """The same with the other loss for the encoder: in no table, as the paper compares the two elsewhere."""
+    cell = cell_of("simultaneous-encoder-2", "SimultaneousEncoder", "automobile")
+    return experiments.train(replace(cell, settings={**cell.settings, "encoder_loss": "latent"}))
+
+
+def simultaneous_encoder_figure_3() -> Figure:
+    """How large the numbers in the codes are, beside those in the latents that the generator learns from."""
+    found = encoder_of_cars()
+    codes = found.detector.encode(found.split.test)  # (n, z_dim)
+    z = torch.randn(20_000, codes.shape[1], generator=torch.Generator().manual_seed(0))
+    groups = {
+        "random latents z": PixelNorm()(z).numpy(),  # as the generator sees them
+        "codes of normal images": codes[found.split.test_labels == NORMAL],
+        "codes of anomalous images": codes[found.split.test_labels == ANOMALOUS],
+    }
+    figure, ax = plt.subplots(figsize=(6.5, 4))
+    edges = np.linspace(-4, 4, 81)
+    for name, values in groups.items():
+        color = plots.GREY if "random" in name else plots.color_of(name)
+        ax.hist(values.ravel(), edges, density=True, histtype="step", color=color, lw=2, label=name)
+    ax.set(xlabel="coefficient", ylabel="density")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=1)
+    return figure
+
+
+def simultaneous_encoder_figure_4() -> Figure:
+    """Maps of the codes of test images: is what is near each other alike?"""
+    figure, axes = plt.subplots(1, 2, figsize=(7, 4))
+    networks = {"E learned from images": encoder_of_cars(), "E learned from latents": encoder_by_latents()}
+    for ax, (title, found) in zip(axes, networks.items(), strict=True):
+        chosen = some(np.arange(len(found.split.test)), 500)
+        codes, labels = found.detector.encode(found.split.test[chosen]), found.split.test_labels[chosen]
+        xy = TSNE(perplexity=30, random_state=0).fit_transform(codes)  # (n, 2)
+        for label, name, marker in ((ANOMALOUS, "anomalous", "X"), (NORMAL, "normal", "o")):
+            style = {"color": plots.color_of(name), "marker": marker, "edgecolors": "white"}
+            ax.scatter(*xy[labels == label].T, s=26, linewidths=0.4, label=name, **style)
+        ax.set(xticks=[], yticks=[], title=title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def simultaneous_encoder_figure_5() -> Image.Image:
+    """Queries, and their closest matches."""
+    found = encoder_of_cars()
+    return below(
+        {
+            "Cars, and their closest matches": with_copies(found, NORMAL, 8, 64),
+            "Anything else, and its closest matches": with_copies(found, ANOMALOUS, 8, 64),
+        }
+    )
+
+
+# ---------------------------------------------------------------------- Y-GAN
+
+#: What the pictures of errors and of heat maps show: title -> table, what was left out.
+YGAN_RUNS = {
+    "MNIST, zeros left out": ("ygan-1", "0"),
+    "Fashion-MNIST, T-shirts left out": ("ygan-2", "T-shirt/top"),
+    "CIFAR-10, airplanes left out": ("ygan-3", "airplane"),
+    "PlantVillage, only healthy leaves known": ("ygan-4", "all"),
+}
+
+
+def ygan_with_classes(name: str, left_out: str) -> tuple[experiments.Trained, np.ndarray]:
+    """A network with its split, and the data set's own labels of the test images: (n,)."""
+    found, cell = trained(name, "YGAN", left_out), cell_of(name, "YGAN", left_out)
+    labels = data.load(cell.dataset, **cell.options).labels
+    return found, labels[found.split.test_index]
+
+
+def hybrids(name: str, left_out: str, size: int) -> Image.Image:
+    """z_s of the image above, one of each normal class, and z_r of the image on the left."""
+    found, classes = ygan_with_classes(name, left_out)
+    x, normal = found.split.test, found.split.test_labels == NORMAL
+    above = [some(np.flatnonzero(classes == label), 1)[0] for label in np.unique(classes[normal])]
+    rows = [np.full((1, size, size, 3), 255, np.uint8), tiles(x[above], size)]
+    borders: list[int | str | None] = [None, *len(above) * [NORMAL]]
+    for left in some(np.flatnonzero(normal), 7):
+        rows += [tiles(x[[left]], size), tiles(found.detector.hybrid(x[above], x[len(above) * [left]]), size)]
+        borders += [RESIDUAL, *len(above) * [None]]
+    return plots.image_grid(np.concatenate(rows), columns=1 + len(above), scale=1, borders=borders)
+
+
+def ygan_figure_6_tsne() -> Figure:
+    """Maps of both codes of the same test images, each drawn as its digit."""
+    found, digits = ygan_with_classes("ygan-1", "0")
+    chosen = some(np.arange(len(digits)), 500)
+    figure, axes = plt.subplots(2, 1, figsize=(6, 9))
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, 9))
+    for ax, codes, title in zip(
+        axes, found.detector.encode(found.split.test[chosen]), ("z_s", "z_r"), strict=True
+    ):
+        xy = TSNE(perplexity=30, random_state=0).fit_transform(codes)  # (n, 2)
+        ax.scatter(*xy.T, s=0)
+        for (x, y), digit in zip(xy, digits[chosen], strict=True):
+            style = {"color": shades[digit - 1]} if digit else {"color": plots.ANOMALOUS, "weight": "bold"}
+            ax.text(x, y, str(digit), size=8, ha="center", va="center", **style)
+        ax.set(xticks=[], yticks=[], title=title)
+    return figure
+
+
+def looked_at(detector: YGAN, images: np.ndarray) -> np.ndarray:
+    """Grad-CAM of the classifier's answer on the last map of E_s: (n, h, w) in [0, 1].
+
+    Source: Selvaraju and others, Grad-CAM, ICCV 2017: the channels of a map, each weighted by how much more
+    of it would strengthen the answer.
+    """
+    detector.reconstruct(images[:1])  # leaves the networks in evaluation mode
+    x = to_float(as_tensor(images))
+    *halving, last, flat = detector.E_s
+    maps = nn.Sequential(*halving)(x).detach().requires_grad_()  # (n, channels, 4, 4)
+    answer = detector.C(flat(last(maps))).amax(1)
+    (slope,) = torch.autograd.grad(answer.sum(), maps)
+    heat = (slope.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    heat = F.interpolate(heat, x.shape[2:], mode="bilinear").squeeze(1).detach().numpy()
+    return heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-8)
+
+
+def ygan_figure_9() -> Image.Image:
+    """Test images that are told right, and where the classifier looks."""
+    sheets = {}
+    for title, cell in YGAN_RUNS.items():
+        found = trained(cell[0], "YGAN", cell[1])
+        split, scores = found.split, found.detector.anomaly_score(found.split.test)
+        flagged = scores >= metrics.equal_error(split.test_labels, scores).threshold
+        right = [np.flatnonzero((split.test_labels == label) & (flagged == label)) for label in (0, 1)]
+        x = split.test[np.concatenate([some(members, 4) for members in right])]
+        heat = plt.get_cmap("inferno")(looked_at(found.detector, x))[..., :3] * 255  # (8, h, w, 3)
+        over = np.uint8(0.4 * tiles(x, x.shape[1]) + 0.6 * heat)
+        pixels = np.concatenate([tiles(x), tiles(over)])
+        borders = [*4 * [NORMAL], *4 * [ANOMALOUS], *8 * [None]]
+        sheets[title] = plots.image_grid(pixels, columns=8, borders=borders)
+    return below(sheets)
+
+
+def ygan_figures_10_11() -> Image.Image:
+    """The normal test images with the highest scores, and the anomalous ones with the lowest."""
+    sheets = {}
+    for title, cell in YGAN_RUNS.items():
+        found = trained(cell[0], "YGAN", cell[1])
+        order = np.argsort(found.detector.anomaly_score(found.split.test), kind="stable")
+        labels = found.split.test_labels[order]
+        alarms, missed = order[labels == NORMAL][::-1][:8], order[labels == ANOMALOUS][:8]
+        pixels = tiles(found.split.test[np.r_[alarms, missed]])
+        sheets[title] = plots.image_grid(pixels, columns=8, borders=8 * [NORMAL] + 8 * [ANOMALOUS])
+    return below(sheets)
+
+
+# ---------------------------------------------------------------------- drawing them
+
+Drawing = Callable[[], Image.Image | Figure]
+#: name -> the function that draws it, and the data sets that it needs.
+PICTURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
+    "data-mnist": (data_mnist, ("mnist",)),
+    "data-fashion_mnist": (lambda: rows_of_classes("fashion_mnist"), ("fashion_mnist",)),
+    "data-cifar10": (lambda: rows_of_classes("cifar10"), ("cifar10",)),
+    "data-coil100": (data_coil100, ("coil100",)),
+    "data-mtd": (data_mtd, ("mtd",)),
+    "data-mtd-repeats": (data_mtd_repeats, ("mtd",)),
+    "data-mvtec": (data_mvtec, ("mvtec",)),
+    "data-plantvillage": (data_plantvillage, ("plantvillage",)),
+    "data-plantvillage-backgrounds": (data_plantvillage_backgrounds, ("plantvillage",)),
+    "ygan-figure-6": (lambda: hybrids("ygan-1", "0", 48), ("mnist",)),
+    "ygan-figure-6-tsne": (ygan_figure_6_tsne, ("mnist",)),
+    "ygan-figure-7": (lambda: hybrids("ygan-3", "airplane", 64), ("cifar10",)),
+    "ygan-figure-9": (ygan_figure_9, ("mnist", "fashion_mnist", "cifar10", "plantvillage")),
+    "ygan-figures-10-11": (ygan_figures_10_11, ("mnist", "fashion_mnist", "cifar10", "plantvillage")),
+    "algan-figure-1": (algan_figure_1, ("mvtec",)),
+    "agad-figure-2": (agad_figure_2, ("mnist", "fashion_mnist")),
+    "adegan-figure-4": (adegan_figure_4, ("mnist",)),
+    "simultaneous-encoder-figure-3": (simultaneous_encoder_figure_3, ("cifar10",)),
+    "simultaneous-encoder-figure-4": (simultaneous_encoder_figure_4, ("cifar10",)),
+    "simultaneous-encoder-figure-5": (simultaneous_encoder_figure_5, ("cifar10",)),
+}
+
+
+def small_png(picture: Image.Image | Figure) -> bytes:
+    """A PNG file with as many colours, 256 at most, as leave it small."""
+    buffer = io.BytesIO()
+    if isinstance(picture, Figure):
+        picture.savefig(buffer, dpi=100, facecolor="white")
+        picture = Image.open(buffer)
+    for colors in (256, 128, 64, 48):
+        buffer = io.BytesIO()
+        small = picture.convert("RGB").quantize(colors, kmeans=2, dither=Image.Dither.NONE)
+        small.save(buffer, "PNG", optimize=True)
+        if buffer.tell() <= LARGEST:
+            break
+    return buffer.getvalue()
+
+
+def draw(name: str, folder: Path) -> Path:
+    """Draw a picture and write its file, whole or not at all."""
+    picture = PICTURES[name][0]()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(small_png(picture))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        plt.close("all")
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(PICTURES)}")
+    parser.add_argument("--again", action="store_true", help="draw those that are there, too")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder to write to")
+    chosen = parser.parse_args(arguments)
+    unknown = [name for name in chosen.names if name not in PICTURES]
+    if unknown:
+        parser.error(f"there is no picture {unknown[0]!r}; choose from {', '.join(PICTURES)}")
+
+    torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
+    plots.use_style()
+    here = {name for name, state, _ in sources.status() if state not in ("missing", "on demand")}
+    for name in chosen.names or PICTURES:
+        if (chosen.out / f"{name}.png").exists() and not (chosen.names or chosen.again):
+            continue
+        missing = [needed for needed in PICTURES[name][1] if needed not in here]
+        try:
+            if missing:
+                raise FileNotFoundError(f"{' and '.join(missing)}, see `minigan datasets`")
+            print(draw(name, chosen.out), flush=True)
+        except FileNotFoundError as error:  # also a part of a set, such as a category
+            print(f"{name} waits for data: {error}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
