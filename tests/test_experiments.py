@@ -249,7 +249,7 @@ def test_changed_settings_are_another_cell(tiny, quick, monkeypatch, tmp_path):
 def test_no_run_starts_when_the_time_is_over(tiny, quick, monkeypatch, tmp_path):
     experiments.reproduce(tiny, minutes=0, folder=tmp_path)
     assert not quick
-    clock = iter(range(0, 1000, 15))  # seconds: each look at the clock costs 15
+    clock = iter(range(0, 1000, 12))  # seconds: each look at the clock costs 12
     monkeypatch.setattr(experiments, "time", SimpleNamespace(time=lambda: next(clock)))
     experiments.reproduce(tiny, minutes=1, folder=tmp_path)
     assert len(quick) == 2
@@ -604,6 +604,17 @@ def test_options_that_lack_their_data_wait_each(two_tables, quick, tmp_path, mon
     said = [line for line in capsys.readouterr().out.splitlines() if "wait" in line]
     assert [line.split(":")[0] for line in said] == ["2 runs wait", "2 runs wait"]
     assert "screw" in said[0] and "bottle" in said[1] and done["auroc"].notna().sum() == 1 == len(quick)
+
+
+def test_no_data_set_is_loaded_when_the_time_is_over(quick, monkeypatch, tmp_path):
+    cells = [Cell("s", "PCA", "", "digits", {"size": n}, "one_class", "1", 0, {}) for n in (8, 9, 10)]
+    monkeypatch.setitem(tables.TABLES, "s", Table("s", "", lambda: iter(cells)))
+    loaded = []
+    monkeypatch.setattr(experiments, "_dataset", lambda name, options: loaded.append(options))
+    clock = iter(range(0, 1000, 25))  # the end is at 60: two looks before loading, and no run
+    monkeypatch.setattr(experiments, "time", SimpleNamespace(time=lambda: next(clock)))
+    experiments.reproduce("s", minutes=1, folder=tmp_path)
+    assert loaded == ['{"size": 8}', '{"size": 9}'] and not quick
 
 
 def test_a_run_that_fails_among_all_tables(two_tables, monkeypatch):
