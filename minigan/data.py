@@ -323,7 +323,8 @@ def load(name: str, n: int | None = None, **options) -> Dataset:
     """Load a data set by name; the options are those of the function of that name, here or in `benchmarks`.
 
     `n` thins a set that is too large for the machine: about so many images, always the same ones, drawn at
-    random so that each class keeps its share, for training and for test.
+    random so that each class keeps its share. Of an official test part, at least 1000 images stay (or half of
+    n): an AUROC of a few would say nothing.
 
     Raises:
         ValueError: no such data set, or an option that it does not know the value of.
@@ -341,20 +342,21 @@ def load(name: str, n: int | None = None, **options) -> Dataset:
 
 
 def _thinned(dataset: Dataset, n: int) -> Dataset:
-    """About n images, drawn at random with a fixed seed; of each kind the same share, but at least one."""
+    """About n images, drawn at random with a fixed seed; of each class the same share, but at least one."""
     if n >= len(dataset):
         return dataset
-    rng = np.random.default_rng(0)
-    known = [dataset.labels]  # what tells kinds of images apart
-    known += [x for x in (dataset.official, dataset.subclasses) if x is not None]
-    kinds = np.unique(
-        np.stack([np.unique(x, return_inverse=True)[1] for x in known]), axis=1, return_inverse=True
-    )[1]
-    order = rng.permutation(len(dataset))
-    chosen = [
-        members[: max(1, round(n * len(members) / len(dataset)))]
-        for members in (order[kinds[order] == kind] for kind in range(kinds.max() + 1))
-    ]
+    test = np.zeros(len(dataset), bool) if dataset.official is None else dataset.official == "test"
+    n_test = min(test.sum(), max(n * test.mean(), min(1000, n / 2)))
+    share = np.where(test, n_test / max(1, test.sum()), (n - n_test) / max(1, (~test).sum()))  # (len,)
+
+    known = [dataset.labels, test]  # what tells kinds of images apart
+    known += [] if dataset.subclasses is None else [dataset.subclasses]
+    _, kinds = np.unique(np.stack(known), axis=1, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(dataset))
+    chosen = []
+    for kind in range(kinds.max() + 1):
+        members = order[kinds[order] == kind]
+        chosen.append(members[: max(1, round(len(members) * share[members[0]]))])
     index = np.sort(np.concatenate(chosen))
     parts = ("images", "labels", "official", "masks", "groups", "subclasses")
     arrays = {part: getattr(dataset, part) for part in parts}

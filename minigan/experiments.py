@@ -225,42 +225,52 @@ def reproduce(
     done = _done(cells, folder)
     missing = [cell for cell in cells if (cell.table, *cell.key) not in done]
     deadline = np.inf if minutes is None else time.time() + 60 * minutes
-    here = _with_data(missing, deadline)
-    if missing and not here and time.time() < deadline:
+    trainings: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in missing:
+        trainings.setdefault((cell.table, *cell.training), []).append(cell)
+    started = list[Cell]()
+    runs = Parallel(n_jobs=jobs)(
+        delayed(_run_and_record)(each, folder, deadline, keeping=_is_kept(each[0]))
+        for each in _with_data(list(trainings.values()), deadline, started)
+    )
+    if missing and not started and time.time() < deadline:
         raise FileNotFoundError(
             f"{len(missing)} runs wait for data sets that are not here; `minigan datasets` says where to get "
             "them"
         )
-    trainings: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in here:
-        trainings.setdefault((cell.table, *cell.training), []).append(cell)
-    runs = Parallel(n_jobs=jobs)(
-        delayed(_run_and_record)(each, folder, deadline, keeping=_is_kept(each[0]))
-        for each in trainings.values()
-    )
     failures = [failure for failed in runs for failure in failed]
     if failures:
         raise RuntimeError(
-            f"{len(failures)} of {len(here)} runs failed and will be tried again next time; {failures[0]}"
+            f"{len(failures)} of {len(started)} runs failed and will be tried again next time; {failures[0]}"
         )
     return overview(folder, budget) if name is None else results(name, folder, budget)
 
 
-def _with_data(cells: Sequence[Cell], deadline: float) -> list[Cell]:
-    """The cells whose data set can be loaded; one line for each set that cannot."""
-    waiting: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        waiting.setdefault((cell.dataset, json.dumps(cell.options)), []).append(cell)
-    here: set[tuple[str, str]] = set()
-    for (dataset, options), concerned in waiting.items():
+def _with_data(trainings: Sequence[list[Cell]], deadline: float, started: list[Cell]) -> Iterator[list[Cell]]:
+    """The trainings whose data set can be loaded, one by one, as they are wanted; one line for what cannot.
+
+    Their cells are added to `started`.
+    """
+
+    def of(cell: Cell) -> tuple[str, str]:
+        return cell.dataset, json.dumps(cell.options)
+
+    here: dict[tuple[str, str], bool] = {}
+    for cells in trainings:
+        wanted = of(cells[0])
         if time.time() >= deadline:
-            break
-        try:
-            _dataset(dataset, options)
-            here.add((dataset, options))
-        except FileNotFoundError as error:
-            print(f"{len(concerned)} runs wait: {error}", flush=True)
-    return [cell for cell in cells if (cell.dataset, json.dumps(cell.options)) in here]
+            return
+        if wanted not in here:
+            try:
+                _dataset(*wanted)
+                here[wanted] = True
+            except (OSError, ValueError) as error:
+                here[wanted] = False
+                concerned = sum(len(each) for each in trainings if of(each[0]) == wanted)
+                print(f"{concerned} runs wait: {error}", flush=True)
+        if here[wanted]:
+            started += cells
+            yield cells
 
 
 def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float, keeping: bool) -> list[str]:

@@ -206,13 +206,27 @@ def test_a_thinned_set_keeps_the_share_of_each_kind(numbered, n):
     assert (thin.name, thin.classes, thin.subclass_names) == ("numbered", ("a", "b", "c"), ("x", "y"))
     kinds = list(zip(numbered.labels, numbered.official, numbered.subclasses, strict=True))
     kept = [kinds[i] for i in index]
+    n_test = int((numbered.official == "test").sum())
+    kept_test = min(n_test, max(n * n_test / 1000, n / 2))  # a test part this small keeps half of n, or all
+    shares = {"test": kept_test / n_test, "train": (n - kept_test) / (1000 - n_test)}
     for kind in set(kinds):
-        share = n * kinds.count(kind) / len(numbered)
-        assert kept.count(kind) == max(1, round(share)), kind
+        assert kept.count(kind) == max(1, round(shares[kind[1]] * kinds.count(kind))), kind
     assert abs(len(thin) - n) <= len(set(kinds))
     np.testing.assert_array_equal(data.load("numbered", n=n).images, thin.images)  # always the same ones
     if n == 333:  # from everywhere, not the first ones
         assert abs(index.mean() - 500) < 50
+
+
+def test_a_large_test_part_is_thinned_to_a_thousand_images(monkeypatch):
+    n = 20_000
+    official = np.where(np.arange(n) % 4 == 0, "test", "train")
+    images, labels = np.zeros((n, 1, 1), np.uint8), np.arange(n) // 8 % 2
+    dataset = data.Dataset("large", images, labels, ("a", "b"), official)
+    monkeypatch.setitem(data._LOADERS, "large", lambda: dataset)
+    for wanted, tested in ((600, 300), (3000, 1000), (8000, 2000)):  # 2000: a quarter, as in the whole set
+        thin = data.load("large", n=wanted)
+        assert ((thin.official == "test").sum(), len(thin)) == (tested, wanted)
+        assert np.bincount(thin.labels[thin.official == "test"]).tolist() == [tested / 2, tested / 2]
 
 
 def test_images_are_drawn_class_by_class_where_nothing_else_is_known():
