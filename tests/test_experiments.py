@@ -617,6 +617,26 @@ def test_no_data_set_is_loaded_when_the_time_is_over(quick, monkeypatch, tmp_pat
     assert loaded == ['{"size": 8}'] and not quick
 
 
+def test_a_damaged_data_set_waits_and_each_is_loaded_when_its_turn_comes(
+    two_tables, tmp_path, monkeypatch, capsys
+):
+    def cells():
+        yield Cell("c", "PCA", "", "digits", DIGITS, "one_class", "3", 0, {})
+        yield Cell("c", "PCA", "", "mnist", {}, "one_class", "3", 0, {})
+        yield Cell("c", "PCA", "", "digits", {"size": 9}, "one_class", "3", 0, {})
+
+    monkeypatch.setitem(two_tables, "c", Table("c", "", cells))
+    (tmp_path / "mnist.npz").touch()
+    order, load = [], experiments._dataset
+    monkeypatch.setattr(experiments, "_dataset", lambda *what: order.append(what[0]) or load(*what))
+    run_by(monkeypatch, lambda cell: order.append("run") or fake_record(cell))
+    done = experiments.reproduce("c")
+    assert done["auroc"].isna().tolist() == [False, True, False]
+    assert order == ["digits", "run", "mnist", "digits", "run"]
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "wait" in line]
+    assert said.startswith("1 runs wait: cannot read ") and "mnist.npz" in said
+
+
 def test_a_run_that_fails_among_all_tables(two_tables, monkeypatch):
     def run(cell):
         if cell.table == "b":

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import warnings
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
@@ -392,7 +393,9 @@ def test_numbers_below_guessing_are_shown(both, column):
 
 def test_nothing_run_and_nothing_printed(both):
     both[["ours", "low", "high", "published"]] = np.nan
-    ax = plots.published_and_ours(both, list("ABC"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = plots.published_and_ours(both, list("ABC"))
     assert len(ax.texts) == 3 and ax.get_xlim() == (0.5, 1)
 
 

@@ -22,6 +22,7 @@ ygan,table1,digits,leave_one_out,0,,YGAN,0,tpr,0.99,
 ygan,table1,digits,leave_one_out,0,,GANomaly,0,auroc,0.6,
 ygan,table1,digits,leave_one_out,0,,GANomaly,1,auroc,0.5,
 ygan,table1,digits,leave_one_out,0,,GANomaly,mean,auroc,0.55,
+ygan,table1,digits,leave_one_out,0,,PCA,2,auroc,0.3,
 ygan,table2,digits,supervised,0,,YGAN,mean,auroc,0.7,
 ygan,table2,digits,supervised,0.1,,YGAN,mean,auroc,0.75,
 ygan,table2,color_digits,supervised,0,,YGAN,mean,auroc,0.6,
@@ -221,14 +222,14 @@ def test_a_word_for_every_outcome(made_up, budget, by, gaps, word, reached):
 def test_nothing_run_yet(made_up):
     verdict = report.verdict("one", folder=made_up.folder)
     assert verdict == ("not run", "9 runs are declared, none is recorded")
-    made_up.record("one", "quick", 0.9, "0", 0, "PCA")  # the floor is no verdict on the paper
+    made_up.record("one", "quick", 0.9, "2", 0, "PCA")  # a rival is no verdict on the paper
     made_up.record("one", "quick", 0.9, "0", 0, "YGAN", "scored_by=image")  # nor is what it does not print
     assert report.verdict("one", folder=made_up.folder).word == "not run"
 
 
 def test_a_single_result_has_a_single_difference(made_up):
     made_up.record("one", "quick", 0.95, "0")
-    made_up.record("one", "quick", 0.1, "1", 0, "PCA")
+    made_up.record("one", "quick", 0.1, "2", 0, "PCA")
     reason = report.verdict("one", folder=made_up.folder).reason
     assert "1 of 1 results" in reason and "(differences: +0.050)" in reason and "by 1 of 9 runs" in reason
 
