@@ -463,23 +463,24 @@ def _algan_2(budget: str) -> list[Cell]:
     )
 
 
+def _flipped(budget: str, dataset: str) -> dict[str, Any]:
+    """Tiles and objects are mirrored at random in training (section 4.2)."""
+    return _settings(budget, "ALGAN", dataset, augment=("hflip",))
+
+
 def _algan_3(budget: str) -> Iterator[Cell]:
-    runs = {("ALGAN", ""): _settings(budget, "ALGAN", "mtd"), **_feature(budget), **_floor("mtd", budget)}
+    runs = {("ALGAN", ""): _flipped(budget, "mtd"), **_feature(budget), **_floor("mtd", budget)}
     return _cells(budget, "algan-3", "mtd", "defects", runs)
 
 
 def _algan_4(budget: str) -> Iterator[Cell]:
-    runs = {
-        ("ALGAN", ""): _settings(budget, "ALGAN", "coil100"),
-        **_feature(budget),
-        **_floor("coil100", budget),
-    }
+    runs = {("ALGAN", ""): _flipped(budget, "coil100"), **_feature(budget), **_floor("coil100", budget)}
     return _cells(budget, "algan-4", "coil100", "objects", runs)
 
 
 def _mtd_split(budget: str) -> list[Cell]:
     """Tiles split by tile, as in Table 3, and photograph by photograph, as in the paper."""
-    runs = {("ALGAN", "random split"): _settings(budget, "ALGAN", "mtd")}
+    runs = {("ALGAN", "random split"): _flipped(budget, "mtd")}
     runs |= {(method, "random split"): settings for (method, _), settings in _floor("mtd", budget).items()}
     split = _cells(budget, "mtd-split", "mtd", "defects", runs, by_tile=False)
     return _seed_by_seed([*_algan_3(budget), *split])

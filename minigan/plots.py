@@ -329,7 +329,8 @@ def published_and_ours(
 
     Args:
         rows: of `report.comparison` or `report.by_method`: "published", "ours", "low" and "high". A missing
-            number of ours is written out as "not run".
+            number of ours is written out as "not run", or as "not in minigan" where "of" or "of_runs" says
+            that nothing is to be run.
         names: one for each row, from the top.
         xlabel: what is measured.
         ax: where to draw.
@@ -343,8 +344,10 @@ def published_and_ours(
     ax.plot(ours, y, "o", color=LINES[0], markersize=8, label="ours", clip_on=False)
     style = {"color": LINES[1], "markerfacecolor": "white", "markersize": 8, "clip_on": False}
     ax.plot(rows["published"].to_numpy(float), y, "D", label="printed", **style)
+    declared = rows.get("of", rows.get("of_runs", pd.Series(1, rows.index))).to_numpy()
     for at in y[np.isnan(ours)]:
-        ax.text(1.02, at, "not run", transform=ax.get_yaxis_transform(), va="center", color=GREY)
+        text = "not run" if declared[at] else "not in minigan"
+        ax.text(1.02, at, text, transform=ax.get_yaxis_transform(), va="center", color=GREY)
     lowest = np.nanmin([*ours, *low, *rows["published"], 1.0])
     ax.set(yticks=y, yticklabels=names, ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
     ax.set_xlim(min(0.5, np.floor(lowest * 10) / 10), 1)
