@@ -58,14 +58,9 @@ def tiny_networks(monkeypatch) -> Iterator[None]:
 
     monkeypatch.setattr(pictures, "cell_of", tiny_cell)
     monkeypatch.setattr(experiments, "train", train_once)
-    forget()
-    yield
-    forget()
-
-
-def forget() -> None:
     pictures.trained.cache_clear()
-    pictures.encoder_by_latents.cache_clear()
+    yield
+    pictures.trained.cache_clear()
 
 
 @pytest.fixture
@@ -185,7 +180,7 @@ def test_cells_of_the_networks_are_declared(name, monkeypatch):
         raise InterruptedError
 
     monkeypatch.setattr(experiments, "train", train)
-    forget()
+    pictures.trained.cache_clear()
     with pytest.raises(InterruptedError):
         pictures.PICTURES[name][0]()
     (cell,) = wanted
