@@ -347,7 +347,7 @@ def published_and_ours(
     declared = rows.get("of", rows.get("of_runs", pd.Series(1, rows.index))).to_numpy()
     for at in y[np.isnan(ours)]:
         text = "not run" if declared[at] else "not in minigan"
-        ax.text(1.02, at, text, transform=ax.get_yaxis_transform(), va="center", color=GREY)
+        ax.text(1.04, at, text, transform=ax.get_yaxis_transform(), va="center", color=GREY)
     lowest = np.nanmin([*ours, *low, *rows["published"], 1.0])
     ax.set(yticks=y, yticklabels=names, ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
     ax.set_xlim(min(0.5, np.floor(lowest * 10) / 10), 1)

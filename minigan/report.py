@@ -98,9 +98,9 @@ def by_method(
     """`comparison`, averaged over targets, so that like is compared with like.
 
     "ours" is the mean over the targets that were run, and "published" the mean of the paper's numbers for the
-    same targets; where it prints but a mean over all of them, that one. "low" and "high" are those of
-    `metrics.mean_interval`, over targets and seeds; "targets" and "of_targets" count. A method that we have
-    not run has the paper's mean over all targets.
+    same targets; where it prints but a mean over all of them, that one. Then "comparable" is False until all
+    targets were run. "low" and "high" are those of `metrics.mean_interval`, over targets and seeds; "targets"
+    and "of_targets" count. A method that we have not run has the paper's mean over all targets.
     """
     from minigan import metrics
 
@@ -116,11 +116,13 @@ def by_method(
         values = runs[(runs[RESULT[:-1]] == list(key)).all(axis=1)][metric].dropna()
         ours, low, high = metrics.mean_interval(values) if len(values) else (np.nan,) * 3
         same = ran["published"] if len(ran) else group["published"]
-        printed = same.mean() if len(same) and same.notna().all() else mean
+        one_by_one = len(same) > 0 and same.notna().all()
+        printed = same.mean() if one_by_one else mean
         found.append(
             dict(zip(RESULT[:-1], key, strict=True))
             | {"published": printed, "ours": ran["ours"].mean(), "low": low, "high": high}
             | {"difference": ran["ours"].mean() - printed}
+            | {"comparable": one_by_one or len(ran) == len(group)}
             | {"targets": len(ran), "of_targets": int((group["of"] > 0).sum()), "runs": len(values)}
             | {"of_runs": int(group["of"].sum()), "budget": budget}
         )
@@ -134,14 +136,19 @@ def verdict(
 
     A result counts as reached when our mean is at most `MARGIN` below the printed one. "reproduced": all
     results are, "not reproduced": none is, "partly": some are. When runs of the paper's budget are missing,
-    the word is "partly, so far" where any result is reached, else "not so far".
+    the word is "partly, so far" where any result is reached, else "not so far". A printed mean over all
+    targets is held against ours over all of them, or against nothing.
     """
     rows = by_method(name, metric, budget, folder)
     own = rows[rows["method"].isin(OWN[_paper(table(name))[0]]) & rows["published"].notna()]
-    ran = own[own["targets"] > 0]
-    budget = rows["budget"].iloc[0]
+    budget, declared = rows["budget"].iloc[0], own["of_runs"].sum()
+    ran = own[(own["targets"] > 0) & own["comparable"]]
+    if own["runs"].sum() == 0:
+        none = f"{declared} runs of the {budget} budget are declared, none is recorded"
+        return Verdict("not run", none if declared else f"there are no runs of the {budget} budget")
     if ran.empty:
-        return Verdict("not run", f"{own['of_runs'].sum()} runs are declared, none is recorded")
+        some = f"{own['runs'].sum()} of {declared} runs of the {budget} budget"
+        return Verdict("not so far", f"{some} are recorded, too few for a mean like the printed ones")
     reached = ran["difference"] >= -MARGIN
     whole = budget == BUDGETS[1] and (own["runs"] == own["of_runs"]).all()
     if whole:

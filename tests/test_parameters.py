@@ -218,3 +218,31 @@ def test_a_file_that_holds_no_weights(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"hello")
     with pytest.raises(ValueError, match="is not a file of weights for wide_resnet101_2"):
         features.load_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("ALGAN", {"epochs": 1}),
+        ("ADeGAN", {"epochs": 1}),
+        ("SimultaneousEncoder", {"kimg": 0.1, "phase_kimg": 0.01, "batch_size": 16, "max_width": 4}),
+    ],
+)
+def test_sample_wants_a_number_of_images_and_a_seed(method, settings):
+    images = minigan.data.load("digits", size=16).images[:40]
+    detector = getattr(minigan, method)(**settings, width=2, z_dim=4, progress=False).fit(images)
+    assert detector.sample(np.int64(3), seed=1).shape == (3, 1, 16, 16)
+    assert (detector.sample(3, seed=1) == detector.sample(3, seed=1)).all()
+    for name, arguments, least in (
+        ("n", {"n": 0}, 1),
+        ("n", {"n": 2.0}, 1),
+        ("seed", {"n": 2, "seed": -1}, 0),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be {least} or more, got {arguments[name]}"):
+            detector.sample(**arguments)
+
+
+@pytest.mark.parametrize("betas", [("0.5", "0.9"), (0.5,), (0.5, 1.0)])
+def test_betas_are_two_numbers(betas):
+    with pytest.raises(ValueError, match="betas must be two numbers from 0 to below 1"):
+        minigan.YGAN(betas=betas)._check_parameters()
