@@ -199,7 +199,7 @@ def reproduce(
         name: of a table, see `minigan.tables`. None takes all of them: the first seed of each table, then the
             second, in the order in which they are declared.
         jobs: runs side by side, -1 for one on each core. None is joblib's own setting: one, unless
-            `joblib.parallel_config(backend=..., n_jobs=...)` says otherwise, which also spreads the sweep
+            `joblib.parallel_config` says otherwise, which can also spread the sweep, by its `backend`,
             over a cluster whose machines share the folder. On a GPU, several small networks train side by
             side in the time of one.
         minutes: start no run after so many; None runs all.
