@@ -538,8 +538,8 @@ class NeuralDetector(Detector):
     def _draw(self, n: int, d: int, seed: int) -> Tensor:
         """N(0, I) for `sample`, (n, d): the same numbers on every device, so drawn on the CPU."""
         self._check_fitted()
-        for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-            require(_is_whole(value) and value >= least, f"{name} must be {least} or more, got {value!r}")
+        for name, value in (("n", n), ("seed", seed)):
+            require(_is_whole(value) and value >= 0, f"{name} must be 0 or more, got {value!r}")
         return torch.randn(n, d, generator=torch.Generator().manual_seed(int(seed))).to(self.device_)
 
     def _check_at_least(self, smallest: float, *names: str) -> None:

@@ -238,7 +238,7 @@ def test_sample_wants_a_number_of_images_and_a_seed(method, settings):
         ("n", {"n": 2.0}, 1),
         ("seed", {"n": 2, "seed": -1}, 0),
     ):
-        with pytest.raises(ValueError, match=f"{name} must be {least} or more, got {arguments[name]}"):
+        with pytest.raises(ValueError, match=f"{name} must be 0 or more, got {arguments[name]}"):
             detector.sample(**arguments)
 
 
