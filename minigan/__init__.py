@@ -7,7 +7,8 @@ split = protocols.one_class(data.load("digits"), normal=0)
 scores = ALGAN(epochs=20).fit(split.train).anomaly_score(split.test)  # higher = more anomalous
 ```
 
-The detectors (`minigan.methods()` lists them) and the shared modules are imported on first use.
+Every detector and every public module is reached from here and imported on first use, whatever folder it
+lies in. `minigan.methods()` lists the detectors.
 """
 
 from __future__ import annotations
@@ -24,23 +25,34 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = (
-    "benchmarks",
-    "blocks",
-    "clustering",
-    "data",
-    "experiments",
-    "features",
-    "images",
-    "leaks",
-    "losses",
-    "metrics",
-    "plots",
-    "progressive",
-    "protocols",
-    "published",
-    "tables",
-)
+#: Public modules: the name in `from minigan import ...` -> where it lies.
+_MODULES = {
+    "blocks": "blocks",
+    "data": "data",
+    "experiments": "experiments",
+    "image_files": "image_files",
+    "images": "images",
+    "leaks": "leaks",
+    "metrics": "metrics",
+    "plots": "plots",
+    "protocols": "protocols",
+    "registry": "registry",
+    "tables": "tables",
+    "clustering": "blocks.clustering",
+    "features": "blocks.features",
+    "losses": "blocks.losses",
+    "progressive": "blocks.progressive",
+    "sources": "data.sources",
+    "published": "experiments.published",
+    "report": "experiments.report",
+    "adegan": "models.adegan",
+    "agad": "models.agad",
+    "algan": "models.algan",
+    "classical": "models.classical",
+    "simultaneous_encoder": "models.simultaneous_encoder",
+    "softmax_classifier": "models.softmax_classifier",
+    "ygan": "models.ygan",
+}
 
 __all__ = ["load", "methods", *METHODS, *_MODULES]  # noqa: PLE0604 (names that __getattr__ provides)
 
@@ -62,7 +74,7 @@ def __getattr__(name: str) -> Any:
     if name in METHODS:
         return get(name)
     if name in _MODULES:
-        return import_module(f"minigan.{name}")
+        return import_module(f"minigan.{_MODULES[name]}")
     raise AttributeError(f"module 'minigan' has no attribute {name!r}")
 
 

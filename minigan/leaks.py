@@ -21,7 +21,8 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from minigan.detector import NeuralDetector, require
+from minigan.checks import require
+from minigan.neural import NeuralDetector
 
 
 def batch_statistics(
@@ -66,7 +67,7 @@ def batch_statistics(
 
     evaluation = detector.anomaly_score(images)
     twin, layers = _as_in_training(detector)
-    twin.score_batch = len(x)  # `_scores` must not cut our batches again
+    twin.score_batch_size = len(x)  # `_scores` must not cut our batches again
     if not _are_called(layers, twin, x[:2]):  # the same to the last bit, whatever sums round to
         return {"evaluation": evaluation, "mixed": evaluation.copy(), "sorted": evaluation.copy()}
     orders = {

@@ -1,4 +1,4 @@
-"""Protocols: who is normal, who is anomalous, and which image may be seen when.
+"""Protocols: splits of a data set into training, validation and test images, normal and anomalous ones.
 
     split = protocols.leave_one_out(data.load("digits"), anomalous=3, seed=0)
     detector.fit(split.train, validation=split.held_out)
@@ -13,9 +13,9 @@
 | defects       | good images                      | good and defective images                        |
 | objects       | 60 % of a few classes            | other images of these, half of all other classes |
 
-One seed always gives the same split, and no image stands in two parts of it. Where a data set has groups
-(photographs of one thing, say), no group does either: a test image is left out when its group stands on the
-training side. A data set without an official split is cut 80 to 20, class by class.
+One seed always gives the same split, and no image is in two parts of it. Where a data set has groups
+(photographs of one thing, say), no group is in two parts either: a test image is left out when its group is
+on the training side. A data set without an official split is cut 80 to 20, class by class.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.data import Dataset
+from minigan.checks import is_finite_number, is_whole_number, require
+from minigan.data.dataset import Dataset
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Images in three parts, uint8 as in the data set. Labels are 0 normal, 1 anomalous."""
+    """Images in three parts, uint8 as in the data set. Labels are 0 for normal, 1 for anomalous."""
 
     train: np.ndarray
     train_classes: np.ndarray  # the data set's own labels of the training images, or their sub-classes
@@ -39,7 +40,7 @@ class Split:
     test: np.ndarray
     test_labels: np.ndarray
     masks: np.ndarray | None  # of the test images
-    train_index: np.ndarray  # where the parts stand in the data set, ascending; the kind of defect in
+    train_index: np.ndarray  # the images' places in the data set, ascending; the kind of defect in
     validation_index: np.ndarray  # each test image, for example, is dataset.labels[split.test_index]
     test_index: np.ndarray
     description: str
@@ -56,8 +57,8 @@ class Split:
 def one_class(dataset: Dataset, normal: int | str, seed: int = 0, validation: float = 0.1) -> Split:
     """Train on one class; every other class is an anomaly in the test set.
 
-    `normal` is a label or a class name. `validation` is the share of the training images that is held out;
-    all of them are normal. Raises ValueError for an unknown class, or when a part would be empty.
+    `normal` is a label or a class name. `validation` is the fraction of the training images that is held
+    out; all of them are normal. Raises ValueError for an unknown class, or when a part would be empty.
     """
     return _one_normal_class("one-class", dataset, normal, 0, seed, validation)
 
@@ -65,9 +66,9 @@ def one_class(dataset: Dataset, normal: int | str, seed: int = 0, validation: fl
 def supervised(
     dataset: Dataset, normal: int | str, gamma: float, seed: int = 0, validation: float = 0.1
 ) -> Split:
-    """As `one_class`, with anomalies of all the other classes in the training set, told by `train_labels`.
+    """As `one_class`, with anomalies of all the other classes in the training set, marked in `train_labels`.
 
-    `gamma` = a / (n + a) is their share, in [0, 1), of n normal images and a anomalies. With one seed, a
+    `gamma` = a / (n + a) in [0, 1) is their fraction, for n normal images and a anomalies. With one seed, a
     larger gamma adds anomalies and changes nothing else.
     """
     return _one_normal_class("supervised", dataset, normal, gamma, seed, validation)
@@ -81,23 +82,27 @@ def contaminated(
     validation: float = 0.1,
     n_test: int = 1000,
 ) -> Split:
-    """As `supervised`, but nobody says which training images are the anomalies.
+    """As `supervised`, but nothing says which training images are the anomalies.
 
-    `train_classes` therefore calls them all normal. What is held out is clean. The test set has `n_test`
-    normal images and as many anomalies, or of both as many as there are of the rarer.
+    `train_classes` therefore calls them all normal. The images held out are all normal. The test set has
+    `n_test` normal images and as many anomalies, or of both as many as there are of the rarer kind.
     """
-    if n_test < 1:
-        raise ValueError(f"n_test = {n_test} came; at least one test image of each kind is wanted.")
+    require(
+        is_whole_number(n_test) and n_test >= 1,
+        f"expected n_test to be a whole number of test images of each kind, 1 or more, got {n_test!r}",
+    )
     return _one_normal_class("contaminated", dataset, normal, gamma, seed, validation, n_test)
 
 
 def leave_one_out(dataset: Dataset, anomalous: int | str, seed: int = 0, validation: float = 0.1) -> Split:
     """Train on all classes but one, which is the anomaly.
 
-    An official split is merged first. 80 % of each normal class is for training, a share `validation` of that
-    being held out. The other 20 % and the class left out are for testing, the larger side thinned at random
-    to the size of the smaller. `train_classes` keeps the data set's labels: without 3 there is a gap at 3.
+    An official split is merged first. 80 % of each normal class is for training, and the fraction
+    `validation` of that is held out. The other 20 % and the class left out are for testing, the larger side
+    thinned at random to the size of the smaller. `train_classes` keeps the data set's labels: without 3 there
+    is a gap at 3.
     """
+    _check_fraction("validation", validation)
     out, rng = _target("leave-one-out", dataset, anomalous), np.random.default_rng(seed)
     left_out, normal = np.flatnonzero(dataset.labels == out), np.flatnonzero(dataset.labels != out)
     pool, test = _cut(rng, dataset, normal, 0.8)
@@ -112,24 +117,27 @@ def defects(
 ) -> Split:
     """Train on good images; test on good and defective ones.
 
-    `validation` is the share of the *test* images, good and defective, that is set apart. The default, half,
-    is what ALGAN's paper takes to choose the best epoch. That uses labels of anomalies, so report the last
-    epoch beside it. 0 keeps the test set whole.
+    `validation` is the fraction of the *test* images, good and defective, that is set apart. The default,
+    half, is what ALGAN's paper takes to choose the best epoch. That uses labels of anomalies, so report the
+    last epoch beside it. 0 keeps the test set whole.
 
-    Without an official split, a share `training` of the good images is for training; the others, and all the
-    defective ones, are for validation and test: by default 50, 25 and 25 %, as the paper splits the magnetic
-    tiles. A group with a defect in it is never trained on, and the shares are as near to these as whole
-    groups allow. Where a data set knows sub-classes of its good images, such as the species of healthy
+    Without an official split, the fraction `training` of the good images is for training; the others, and all
+    the defective ones, are for validation and test: by default 50, 25 and 25 %, as the paper splits the
+    magnetic tiles. A group with a defect in it is never trained on, and the fractions are as near to these as
+    whole groups allow. Where a data set knows sub-classes of its good images, such as the species of healthy
     leaves, they are the split's `train_classes`.
     `by_group=False` ignores the groups: the paper's random split, which leaks.
     """
-    if not dataset.defects:
-        raise ValueError(
-            f"{dataset.name} is not a defect data set, its classes are of equal standing: use one_class, "
-            "leave_one_out, contaminated or supervised."
-        )
-    if not 0 < training < 1:
-        raise ValueError(f"training = {training} came; it is a share, more than 0 and less than 1.")
+    require(
+        dataset.defects,
+        f"expected a data set of good and defective images, got {dataset.name}, whose classes are of equal "
+        "standing; use one_class, leave_one_out, contaminated, supervised or objects",
+    )
+    _check_fraction("validation", validation)
+    require(
+        is_finite_number(training) and 0 < training < 1,
+        f"expected training to be a fraction of the good images, between 0 and 1, got {training!r}",
+    )
     rng, defective = np.random.default_rng(seed), dataset.labels != 0
     good = np.flatnonzero(~defective)
     if dataset.official is not None:
@@ -138,8 +146,9 @@ def defects(
         rest = _apart(dataset, rest, train) if by_group else rest
     else:
         clean = _apart(dataset, good, np.flatnonzero(defective)) if by_group else good
-        share = training * len(good) / max(1, len(clean))  # of all the good images, from the clean groups
-        train, _ = _cut(rng, dataset, clean, min(1, share), by_group)
+        # The fraction is meant of all the good images, and taken from the groups without a defect.
+        fraction = training * len(good) / max(1, len(clean))
+        train, _ = _cut(rng, dataset, clean, min(1, fraction), by_group)
         rest = np.setdiff1d(np.arange(len(dataset)), train)
     held_out, test = _cut(rng, dataset, rest, validation, by_group)
     title = f"defects on {dataset.name}, seed {seed}"
@@ -154,17 +163,12 @@ def objects(dataset: Dataset, n_normal: int = 10, seed: int = 0) -> Split:
     testing. An official split is merged first. The validation images have anomalies among them: choosing an
     epoch by these uses labels, so report the last one beside it.
     """
-    if dataset.defects:
-        raise ValueError(
-            f"objects wants classes of equal standing, but {dataset.name} has good and defective images: use "
-            "protocols.defects."
-        )
-    whole = isinstance(n_normal, int | np.integer) and not isinstance(n_normal, bool)
-    if not whole or not 1 <= n_normal < len(dataset.classes):
-        raise ValueError(
-            f"n_normal = {n_normal!r} came, but {dataset.name} has {len(dataset.classes)} classes: give a "
-            "number from 1 to one less than that."
-        )
+    _check_equal_standing("objects", dataset)
+    require(
+        is_whole_number(n_normal) and 1 <= n_normal < len(dataset.classes),
+        f"expected n_normal to be a whole number from 1 to {len(dataset.classes) - 1}, less than the "
+        f"{len(dataset.classes)} classes of {dataset.name}, got {n_normal!r}",
+    )
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(dataset.classes), n_normal, replace=False))
     anomalous = ~np.isin(dataset.labels, chosen)
@@ -190,9 +194,13 @@ def _one_normal_class(
     validation: float,
     n_test: int | None = None,
 ) -> Split:
+    """`one_class`, `supervised` and `contaminated`; only the latter has an `n_test`."""
     label, rng = _target(protocol, dataset, normal), np.random.default_rng(seed)
-    if not 0 <= gamma < 1:
-        raise ValueError(f"gamma = {gamma} came; it is a share, at least 0 and less than 1.")
+    _check_fraction("validation", validation)
+    require(
+        is_finite_number(gamma) and 0 <= gamma < 1,
+        f"expected gamma to be a fraction of at least 0 and below 1, got {gamma!r}",
+    )
     anomalous = dataset.labels != label
     if dataset.official is None:
         pool, test = _cut(rng, dataset, np.arange(len(dataset)), 0.8)
@@ -205,11 +213,11 @@ def _one_normal_class(
 
     # Drawn last, so that with one seed nothing else depends on gamma.
     others = rng.permutation(_apart(dataset, pool[anomalous[pool]], held_out))
-    wanted = round(gamma / (1 - gamma) * len(train))
+    wanted = round(gamma / (1 - gamma) * len(train))  # gamma = a / (n + a), solved for a
     if wanted > len(others):
         raise ValueError(
-            f"gamma = {gamma} means {wanted} anomalies beside {len(train)} normal images, but {dataset.name} "
-            f"has {len(others)} for training: use a smaller gamma."
+            f"expected {wanted} anomalies for gamma = {gamma} beside {len(train)} normal images, got "
+            f"{len(others)} in the training part of {dataset.name}; use a smaller gamma"
         )
     title = f"{protocol} on {dataset.name}, normal: {dataset.classes[label]}, seed {seed}"
     train = np.r_[train, others[:wanted]]
@@ -221,27 +229,37 @@ def _one_normal_class(
 
 def _target(protocol: str, dataset: Dataset, target: int | str) -> int:
     """The label of a class that is given as a label or by its name."""
-    if dataset.defects:
-        raise ValueError(
-            f"{protocol} wants classes of equal standing, but {dataset.name} has good and defective images: "
-            "use protocols.defects."
-        )
+    _check_equal_standing(protocol, dataset)
     if isinstance(target, str) and target in dataset.classes:
         return dataset.classes.index(target)
-    if isinstance(target, int | np.integer) and 0 <= target < len(dataset.classes):
+    if is_whole_number(target) and 0 <= target < len(dataset.classes):
         return int(target)
     raise ValueError(
-        f"{dataset.name} has no class {target!r}: give a label from 0 to {len(dataset.classes) - 1}, or a "
-        f"name, one of {', '.join(dataset.classes)}."
+        f"expected a class of {dataset.name}, a label from 0 to {len(dataset.classes) - 1} or a name out of "
+        f"{', '.join(dataset.classes)}, got {target!r}"
+    )
+
+
+def _check_equal_standing(protocol: str, dataset: Dataset) -> None:
+    """Refuse a defect data set, whose class 0 is normal and whose others are anomalies."""
+    require(
+        not dataset.defects,
+        f"expected a data set with classes of equal standing for {protocol}, got {dataset.name} with good and "
+        "defective images; use protocols.defects",
+    )
+
+
+def _check_fraction(name: str, value: float) -> None:
+    require(
+        is_finite_number(value) and 0 <= value <= 1,
+        f"expected {name} to be a fraction from 0 to 1, got {value!r}",
     )
 
 
 def _cut(
-    rng: np.random.Generator, dataset: Dataset, index: np.ndarray, share: float, by_group: bool = True
+    rng: np.random.Generator, dataset: Dataset, index: np.ndarray, fraction: float, by_group: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(drawn, rest): about `share` of the images, class by class, no group torn apart."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"validation = {share} came; it is a share, from 0 to 1.")
+    """(drawn, rest): about this fraction of the images, class by class, no group torn apart."""
     of_group = dataset.groups if by_group and dataset.groups is not None else np.arange(len(dataset))
     groups, which, sizes = np.unique(of_group[index], return_inverse=True, return_counts=True)
     kinds = np.zeros(len(groups), int)  # a group that has images of several classes counts as the last
@@ -250,24 +268,24 @@ def _cut(
     for kind in np.unique(kinds):
         order = rng.permutation(np.flatnonzero(kinds == kind))
         filled = np.r_[0, np.cumsum(sizes[order])]  # images in the first 0, 1, 2, ... groups
-        drawn[order[: abs(filled - share * filled[-1]).argmin()]] = True
-    if len(index) and 0 < share < 1 and (drawn.all() or not drawn.any()):
+        drawn[order[: abs(filled - fraction * filled[-1]).argmin()]] = True
+    if len(index) and 0 < fraction < 1 and (drawn.all() or not drawn.any()):
         raise ValueError(
-            f"a share of {share:g} of {len(index)} images of {dataset.name} comes to none or all of them: "
-            "more images (or groups) are needed, or another share."
+            f"expected to divide {len(index)} images of {dataset.name}, got none or all of them for the "
+            f"fraction {fraction:g}; give more images (or groups), or another fraction"
         )
     return index[drawn[which]], index[~drawn[which]]
 
 
 def _apart(dataset: Dataset, index: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """The images of `index` that share no group with those taken."""
+    """The images of `index` that share no group with the images of `taken`."""
     if dataset.groups is None:
         return index
     return index[~np.isin(dataset.groups[index], dataset.groups[taken])]
 
 
 def _balance(rng: np.random.Generator, a: np.ndarray, b: np.ndarray, most: int | None = None) -> np.ndarray:
-    """Equally many of both, drawn at random: as many as there are, or `most`."""
+    """Equally many of both, drawn at random: as many as there are of the rarer, and `most` at most."""
     n = min(len(a), len(b), most or len(a))
     return np.r_[rng.permutation(a)[:n], rng.permutation(b)[:n]]
 
@@ -287,8 +305,8 @@ def _split(
     labels = anomalous.astype(np.int64)
     if not len(train) or len(np.unique(labels[test])) < 2:
         raise ValueError(
-            f"{title}: {len(train)} images for training, {(~anomalous[test]).sum()} normal and "
-            f"{anomalous[test].sum()} anomalous ones for testing, and none of these may be 0."
+            f"expected images for training and of both kinds for testing, got {len(train)} for training, "
+            f"{(~anomalous[test]).sum()} normal and {anomalous[test].sum()} anomalous ones for testing ({title})"
         )
     height, width = dataset.images.shape[1:3]
     known = dataset.labels if dataset.subclasses is None else dataset.subclasses
@@ -297,7 +315,7 @@ def _split(
     if classes > 1:
         text += f", {classes} classes"
     if labels[train].any():
-        text += f", gamma {labels[train].mean():.3g}, {'' if labelled else 'un'}labelled"
+        text += f", gamma {labels[train].mean():.3g}, {'labelled' if labelled else 'unlabelled'}"
     if len(held_out):
         text += f"\n  validation  {_count(labels[held_out])}"
     text += f"\n  test        {_count(labels[test])}"
@@ -322,5 +340,7 @@ def _split(
 def _count(labels: np.ndarray) -> str:
     """A line such as "366 images, 183 normal + 183 anomalous (balanced)"."""
     n, a = len(labels), labels.sum()
+    if a == 0:
+        return f"{n} images, all normal"
     balanced = " (balanced)" if 2 * a == n else ""
-    return f"{n} images, " + (f"{n - a} normal + {a} anomalous{balanced}" if a else "all normal")
+    return f"{n} images, {n - a} normal + {a} anomalous{balanced}"

@@ -1,17 +1,20 @@
-"""Which name lives in which module: the one place that knows every method.
+"""The list of all methods and of the papers that they come from.
 
-A method is imported when it is first asked for, so `import minigan` stays light. To add a method, write
-its file, add its line here and run the tests: `tests/test_contract.py` takes the rest from this table.
+It is the one place that knows every method. A method is imported when it is first used, so `import minigan`
+stays fast. To add a method, write its file in `minigan/models/` and enter it here; `CONTRIBUTING.md` lists
+what else it needs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minigan.detector import Detector
 
+#: Name of the class -> its module in `minigan.models`, in the order in which the book introduces them.
 METHODS: dict[str, str] = {
     "ALGAN": "algan",
     "ALGANFeature": "algan",
@@ -28,8 +31,33 @@ METHODS: dict[str, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Paper:
+    """A paper that the book reproduces."""
+
+    title: str  # the method's name as the paper writes it
+    methods: tuple[str, ...]  # the classes that the paper proposes
+    chapter: str  # pages of the book, without folder and ending: the method's,
+    reproduction: str  # and the one that repeats the paper's tables
+
+
+#: The five papers, by the name of their file in `data/published/`.
+PAPERS: dict[str, Paper] = {
+    "algan": Paper("ALGAN", ("ALGAN", "ALGANFeature"), "algan", "reproduce_algan"),
+    "agad": Paper("AGAD", ("AGAD",), "agad", "reproduce_agad"),
+    "adegan": Paper("ADe-GAN", ("ADeGAN",), "adegan", "reproduce_adegan"),
+    "simultaneous_encoder": Paper(
+        "Simultaneous encoder",
+        ("SimultaneousEncoder",),
+        "simultaneous_encoder",
+        "reproduce_simultaneous_encoder",
+    ),
+    "ygan": Paper("Y-GAN", ("YGAN",), "ygan", "reproduce_ygan"),
+}
+
+
 def methods() -> list[str]:
-    """Names of all detectors, in the order in which the book meets them."""
+    """Names of all detectors, in the order in which the book introduces them."""
     return list(METHODS)
 
 
@@ -37,8 +65,8 @@ def get(name: str) -> type[Detector]:
     """The detector class called `name`.
 
     Raises:
-        ValueError: when no method has this name; the message lists those that exist.
+        ValueError: no method has this name; the message lists those that exist.
     """
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    return getattr(import_module(f"minigan.{METHODS[name]}"), name)
+        raise ValueError(f"expected one of the methods {', '.join(METHODS)}, got {name!r}")
+    return getattr(import_module(f"minigan.models.{METHODS[name]}"), name)

@@ -1,10 +1,12 @@
-"""The contract, held against every method: one entry in CASES, and all of these tests run.
+"""The contract, tested for every method: enter a method in CASES, and all of these tests run.
 
-Most rows of this file stand for a mistake found in published code: scores that depend on the batch,
-losses that reach no network, an initialiser called on the wrong thing, hidden global randomness.
+Most tests of this file stand for a mistake found in published code: scores that depend on the batch, losses
+that reach no network, an initialiser applied to the wrong thing, hidden global randomness. A test that fails
+says what to write. The template for new methods, `minigan/models/_template.py`, is tested along.
 """
 
 import copy
+import math
 import random
 import warnings
 from dataclasses import dataclass, field
@@ -24,21 +26,24 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 import minigan
-from minigan import metrics
+from minigan import metrics, registry
 from minigan.blocks import SIZES
-from minigan.detector import Detector, NeuralDetector
+from minigan.detector import Detector
 from minigan.images import to_float
+from minigan.models._template import Autoencoder
+from minigan.neural import NeuralDetector
 
 
 @dataclass(frozen=True)
 class Case:
     """What this file must know about a method.
 
-    settings: a fit on 40 images takes well under a second.
-    learns: a fit in seconds that really tells anomalies from normal items, and the AUROC it must reach.
+    settings: with these, a fit on 40 images takes well under a second.
+    learns, auroc: settings of a fit in seconds that separates anomalies from normal items, and the AUROC that
+        it must reach.
     vectors: test on (n, 2) vectors instead of images.
-    parameters: numbers of weights by hand, for the defaults: (size, channels) -> {network: number}; for
-        vectors, `size` is their length and channels None. Empty for methods without networks.
+    parameters: optional, for methods whose sizes are published: numbers of weights counted by hand, for the
+        defaults: (size, channels) -> {network: number}; for vectors (length, None) -> ...
     """
 
     settings: dict = field(default_factory=dict)
@@ -154,7 +159,7 @@ def simultaneous_encoder_parameters() -> dict[tuple[int, int], dict[str, int]]:
     return {(s, c): count(s, c) for s in SIZES for c in (1, 3)}
 
 
-N_CLASSES = 9  # of the normal images, for the methods that are told their sub-classes
+N_CLASSES = 9  # of the normal images, for the methods that learn from sub-classes
 TINY = {"epochs": 2, "width": 4, "progress": False}
 CASES = {
     "ALGAN": Case(
@@ -186,7 +191,7 @@ CASES = {
     "SimultaneousEncoder": Case(
         # 10 images per phase, so that even 256 pixels are reached.
         settings={"kimg": 0.16, "phase_kimg": 0.01, "batch_size": 8, "max_width": 8, "z_dim": 8} | TINY,
-        # Not by its default score: on digits, the length of a code points either way (see the chapter).
+        # Not by its default score: on digits, anomalies may have longer or shorter codes (see the chapter).
         learns={"kimg": 10, "phase_kimg": 1, "width": 8, "max_width": 16, "z_dim": 16, "batch_size": 32}
         | {"epochs": 10, "scored_by": "residual_raw", "progress": False},
         auroc=0.9,
@@ -194,7 +199,7 @@ CASES = {
     ),
     "YGAN": Case(
         settings=TINY,
-        # L_con weighs less than in the paper: with 50 it takes far longer until z_s tells digits apart.
+        # L_con weighs less than in the paper: with 50 it takes far longer until z_s separates digits.
         learns={
             "epochs": 20,
             "width": 16,
@@ -212,6 +217,11 @@ CASES = {
         auroc=0.85,
         parameters={k: {n: v[n] for n in ("E_s", "C")} for k, v in ygan_parameters().items()},
     ),
+    "Autoencoder": Case(
+        settings=TINY,
+        learns={"epochs": 40, "width": 8, "batch_size": 16, "z_dim": 16, "lr": 1e-3, "progress": False},
+        auroc=0.9,
+    ),
     "OneClassSVM": Case(),
     "IsolationForest": Case(settings={"n_estimators": 20}),
     "PCA": Case(),
@@ -220,28 +230,41 @@ CASES = {
 }
 
 
+#: The template is tested like a registered method, and registered while this file runs.
+METHODS = [*minigan.methods(), Autoencoder.__name__]
+
+
+@pytest.fixture(autouse=True)
+def template_is_registered(monkeypatch):
+    monkeypatch.setitem(registry.METHODS, Autoencoder.__name__, "_template")
+
+
+def class_of(name: str) -> type[Detector]:
+    return Autoencoder if name == Autoencoder.__name__ else minigan.get(name)
+
+
 def case_of(name: str) -> Case:
     if name not in CASES:
         pytest.fail(
             f"{name} is registered but untested: add an entry for it to CASES in tests/test_contract.py, "
-            "with settings that fit in a second"
+            f'such as "{name}": Case(settings=TINY, learns={{"epochs": 20, "width": 8}}, auroc=0.9), with '
+            "settings that fit in a second"
         )
     return CASES[name]
 
 
 def make(name: str, **more) -> Detector:
-    return minigan.get(name)(**case_of(name).settings | more)
+    return class_of(name)(**case_of(name).settings | more)
 
 
 def is_neural(name: str) -> bool:
-    return issubclass(minigan.get(name), NeuralDetector)
+    return issubclass(class_of(name), NeuralDetector)
 
 
-METHODS = minigan.methods()
 NEURAL = [name for name in METHODS if is_neural(name)]
 # Methods with networks for images of their own (ALGANFeature's stand behind a backbone: test_algan.py).
-ON_IMAGES = [name for name in METHODS if "images" in minigan.get(name).takes and not case_of(name).vectors]
-ON_VECTORS = [name for name in METHODS if "vectors" in minigan.get(name).takes]
+ON_IMAGES = [name for name in METHODS if "images" in class_of(name).takes and not case_of(name).vectors]
+ON_VECTORS = [name for name in METHODS if "vectors" in class_of(name).takes]
 
 each = pytest.mark.parametrize("name", METHODS)
 each_neural = pytest.mark.parametrize("name", NEURAL)
@@ -257,13 +280,13 @@ def normal(name: str, n: int = 40) -> np.ndarray:
 
 
 def has_classes(name: str) -> bool:
-    return minigan.get(name).label_meaning == "classes"
+    return class_of(name).label_meaning == "classes"
 
 
 def classes_of_digits(n: int, start: int = 0) -> np.ndarray:
     """Digits 1, 2, ..., 9, 1, ...: the i-th image is of sub-class i % N_CLASSES; 0 is the anomaly."""
     images, labels = digits()
-    each = -(-n // N_CLASSES)
+    each = math.ceil(n / N_CLASSES)
     per_class = [images[labels == c + 1][start : start + each] for c in range(N_CLASSES)]
     return np.stack(per_class, axis=1).reshape(-1, 16, 16)[:n]
 
@@ -280,7 +303,7 @@ def others(name: str) -> np.ndarray:
 
 def labels_of(name: str, n: int) -> np.ndarray | None:
     """Labels for `fit`, for the methods that use them: sub-classes, or every other image an anomaly."""
-    meaning = minigan.get(name).label_meaning
+    meaning = class_of(name).label_meaning
     return None if meaning == "ignored" else np.arange(n) % (N_CLASSES if meaning == "classes" else 2)
 
 
@@ -305,7 +328,7 @@ def learned(name: str) -> Detector:
     """Shared, and trained long enough to be good."""
     x = normal(name, 500 if case_of(name).vectors else 600 if has_classes(name) else 120)
     labels = labels_of(name, len(x)) if has_classes(name) else None  # all of them are normal
-    return minigan.get(name)(**case_of(name).learns).fit(x, labels)
+    return class_of(name)(**case_of(name).learns).fit(x, labels)
 
 
 def history(detector: Detector) -> pd.DataFrame:
@@ -348,7 +371,7 @@ def start(detector: NeuralDetector, x: np.ndarray, y) -> torch.Tensor:
 
 def untrained(name: str, shape: tuple[int, ...]) -> NeuralDetector:
     """With the default parameters, for items of this shape, and N_CLASSES sub-classes."""
-    detector = minigan.get(name)()
+    detector = class_of(name)()
     detector.classes_ = np.arange(N_CLASSES)
     detector._start(shape)
     return detector
@@ -372,7 +395,32 @@ def test_each_loss_reaches_exactly_the_declared_networks(name, epoch, monkeypatc
     detector = make(name)
     losses = losses_with_graphs(detector, normal(name, 16), torch_labels(name, 16), epoch, monkeypatch)
     reached = {loss_name: reached_by(loss, detector._networks()) for loss_name, loss in losses.items()}
-    assert reached == detector.gradient_flow
+    assert reached == detector.gradient_flow, advice_on_gradient_flow(name, reached, detector.gradient_flow)
+
+
+def advice_on_gradient_flow(name: str, reached: dict[str, set[str]], declared: dict[str, set[str]]) -> str:
+    """What to write, or to look for, where the losses of `training_step` are not those declared."""
+    lines = [f"the losses of {name}.training_step train other networks than `gradient_flow` declares:"]
+    for loss in sorted({*reached, *declared}):
+        found, wanted = sorted(reached.get(loss, ())), sorted(declared.get(loss, ()))
+        if loss not in reached:
+            lines.append(f"* {loss!r} is declared, but training_step does not return it")
+        elif found != wanted:
+            lines.append(f"* {loss!r} trains {found or 'no network'}, declared is {wanted or 'nothing'}")
+    literal = ", ".join(f'"{loss}": {networks or "set()"}' for loss, networks in reached.items())
+    lines.append(
+        "a network too many: a `.detach()` or `blocks.frozen(...)` is missing; one too few: a detach cuts "
+        "the gradient, or the loss does not use the network; where training_step is as in the paper, write"
+    )
+    lines.append(f"    gradient_flow: ClassVar = {{{literal}}}")
+    return "\n".join(lines)
+
+
+def test_an_author_is_told_which_gradient_flow_to_declare():
+    advice = advice_on_gradient_flow("New", {"L_rec": {"E"}}, {"L_rec": {"E", "G"}, "L_adv": {"G"}})
+    assert "'L_rec' trains ['E'], declared is ['E', 'G']" in advice
+    assert "'L_adv' is declared, but training_step does not return it" in advice
+    assert "gradient_flow: ClassVar = {\"L_rec\": {'E'}}" in advice
 
 
 @each_neural
@@ -392,20 +440,26 @@ def test_initial_weights_have_the_declared_spread(name):
         network: [p for p in module.parameters() if p.ndim >= 2]
         for network, module in detector._networks().items()
     }
-    assert {network for network, tensors in weights.items() if tensors} == set(detector.weight_spread)
-    for network, spread in detector.weight_spread.items():
+    measured = {n: torch.cat([p.flatten() for p in w]).std().item() for n, w in weights.items() if w}
+    rounded = {network: round(std, 3) for network, std in measured.items()}
+    advice = (
+        f"the initial weights of {name}'s networks have the standard deviations {rounded}; declare those that "
+        'the paper asks for as `init_std: ClassVar = {"network": 0.02}` ("pytorch" for the default of its '
+        "layers), and apply an initialiser such as blocks.init_normal_ where they differ"
+    )
+    assert set(measured) == set(detector.init_std), advice
+    for network, declared in detector.init_std.items():
         for p in weights[network]:
-            if detector.weight_spread[network] == "pytorch":
-                spread = (3 * p[0].numel()) ** -0.5  # uniform up to 1 / sqrt(inputs)
+            # PyTorch's default is uniform up to 1 / sqrt(inputs).
+            std = (3 * p[0].numel()) ** -0.5 if declared == "pytorch" else declared
             tolerance = 5 / (2 * p.numel()) ** 0.5  # five standard errors of a standard deviation
-            assert p.std().item() == pytest.approx(spread, rel=tolerance), network
-            assert abs(p.mean().item()) < 5 * spread / p.numel() ** 0.5, network
+            assert p.std().item() == pytest.approx(std, rel=tolerance), f"{network}: {advice}"
+            assert abs(p.mean().item()) < 5 * std / p.numel() ** 0.5, f"{network}: {advice}"
 
 
-@each_neural
-def test_parameters_are_counted_by_hand(name):
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.parameters])
+def test_parameters_are_those_counted_by_hand(name):
     counted = case_of(name).parameters
-    assert counted, f"count the weights of {name} by hand and add them to its Case"
     for (size, channels), expected in counted.items():
         detector = untrained(name, (size,) if channels is None else (channels, size, size))
         found = {
@@ -428,14 +482,20 @@ def test_all_sizes_have_the_right_shapes(name, size, channels):
     for method, shape in (("sample", x.shape), ("reconstruct", x.shape), ("anomaly_map", (6, size, size))):
         if hasattr(detector, method):
             result = getattr(detector, method)(6 if method == "sample" else x)
-            assert result.shape == shape, method
-            assert np.isfinite(result).all(), method
+            assert result.shape == shape, f"{method} returns {result.shape}, expected {shape}"
+            assert np.isfinite(result).all(), f"{method} returns NaN or infinite values"
+            if method != "anomaly_map" and name in ON_IMAGES:
+                low, high = result.min(), result.max()
+                assert -1 <= low <= high <= 1, (
+                    f"{name}.{method} returns values from {low:.3g} to {high:.3g}, images lie in [-1, 1]: "
+                    "end the network in tanh, or .clamp(-1, 1)"
+                )
 
 
 @pytest.mark.parametrize("name", [name for name in NEURAL if name in ON_IMAGES])
 def test_training_sees_exactly_the_range_of_the_output_activation(name, monkeypatch):
     seen = []
-    cls = minigan.get(name)
+    cls = class_of(name)
     step = cls.training_step
     monkeypatch.setattr(cls, "training_step", lambda self, x, y: seen.append(x.clone()) or step(self, x, y))
     x = np.concatenate([np.zeros((20, 16, 16), np.uint8), np.full((20, 16, 16), 255, np.uint8)])
@@ -466,10 +526,10 @@ def test_a_score_depends_on_neither_batch_nor_order(name):
 
 
 def test_a_small_leak_through_the_batch_is_noticed(monkeypatch):
-    detector, score = fit("ALGAN"), minigan.ALGAN.score
+    detector, score = fit("ALGAN"), minigan.ALGAN.score_step
     check_that_scores_stand_alone(detector, others("ALGAN"))
     # One percent of what batch statistics would do to a score.
-    monkeypatch.setattr(minigan.ALGAN, "score", lambda self, x: (s := score(self, x)) - 0.01 * s.mean())
+    monkeypatch.setattr(minigan.ALGAN, "score_step", lambda self, x: (s := score(self, x)) - 0.01 * s.mean())
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_that_scores_stand_alone(detector, others("ALGAN"))
 
@@ -547,7 +607,9 @@ def test_one_seed_gives_one_result(name):
 def test_global_randomness_is_neither_read_nor_moved(name):
     results = []
     for seed in (1, 2):
-        torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
         before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
         results.append(fit(name).anomaly_score(others(name)))
         assert torch.equal(before[0], torch.get_rng_state())
@@ -582,7 +644,7 @@ def test_identical_training_items_give_finite_scores(name):
 @each
 def test_sets_that_cannot_be_learned_from(name):
     x = normal(name)
-    with raises_sentence(ValueError, "1 image", "at least 2"):
+    with raises_sentence(ValueError, "got 1", "at least 2"):
         fit(name, x[:1])
     with raises_sentence(ValueError, "at least one", "empty"):
         fit(name, x[:0])
@@ -604,7 +666,7 @@ def test_sets_that_cannot_be_learned_from(name):
 def test_two_items_are_enough(name):
     detector = fit(name, normal(name)[:2])
     assert np.isfinite(detector.anomaly_score(others(name))).all()
-    with raises_sentence(NotFittedError, "no threshold", "calibrate"):
+    with raises_sentence(NotFittedError, "a threshold", "calibrate"):
         detector.predict(others(name))
 
 
@@ -638,9 +700,9 @@ def test_nothing_works_before_fit(name):
         else [detector.calibrate]
     )
     for use in uses:
-        with raises_sentence(NotFittedError, name, "not fitted", "fit(images)"):
+        with raises_sentence(NotFittedError, f"a fitted {name}", "fit(images)"):
             use(x)
-    with raises_sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "a fitted"):
         detector.save("never.safetensors")
 
 
@@ -749,8 +811,8 @@ def test_save_and_load_keep_everything_to_the_last_bit(name, tmp_path):
     path = tmp_path / "detector.safetensors"
     detector = fit(name, seed=5, contamination=0.1)
     detector.save(path)
-    for loaded in (minigan.get(name).load(path), minigan.load(path)):
-        assert type(loaded) is minigan.get(name)
+    for loaded in (class_of(name).load(path), minigan.load(path)):
+        assert type(loaded) is class_of(name)
         assert loaded.get_params() == detector.get_params()
         assert loaded.image_shape_ == detector.image_shape_
         assert loaded.threshold_ == detector.threshold_
@@ -797,7 +859,7 @@ def test_parameters_and_clones(name):
     assert parameters["contamination"] == 0.2 and parameters["seed"] == 7
     copied = clone(detector)
     assert copied is not detector and copied.get_params() == parameters
-    with raises_sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "a fitted"):
         copied.anomaly_score(normal(name))
     copied.fit(normal(name), labels_of(name, 40))
     np.testing.assert_array_equal(copied.anomaly_score(others(name)), detector.anomaly_score(others(name)))
@@ -807,7 +869,7 @@ def test_parameters_and_clones(name):
     with pytest.raises(TypeError, match="no_such_parameter"):
         make(name, no_such_parameter=1)
     with pytest.raises(TypeError, match="positional"):
-        minigan.get(name)(0.1)  # names only, so that a new parameter never shifts an old one
+        class_of(name)(0.1)  # names only, so that a new parameter never shifts an old one
     assert repr(make(name, seed=9)).startswith(f"{name}(") and "seed=9" in repr(make(name, seed=9))
 
 
@@ -865,13 +927,13 @@ def test_it_works_at_the_end_of_a_pipeline(name):
 
 @each
 @pytest.mark.parametrize("contamination", [0.05, 0.25])
-def test_the_share_of_held_out_images_above_the_threshold_is_the_contamination(name, contamination):
+def test_the_fraction_of_held_out_images_above_the_threshold_is_the_contamination(name, contamination):
     held = others(name)
     detector = make(name, contamination=contamination)
     detector.fit(normal(name), labels_of(name, 40), validation=(held, None))
-    share = (detector.anomaly_score(held) > detector.threshold_).mean()
-    assert abs(share - contamination) <= 1 / len(held)
-    assert (detector.predict(held) == -1).mean() == share
+    fraction = (detector.anomaly_score(held) > detector.threshold_).mean()
+    assert abs(fraction - contamination) <= 1 / len(held)
+    assert (detector.predict(held) == -1).mean() == fraction
 
 
 @each

@@ -1,31 +1,34 @@
 """The tables as declared: cells that can be run, and a partner for every number that a paper prints."""
 
+import subprocess
+import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
-from minigan import (
-    benchmarks,
-    data,
-    defect_sets,
-    paper_tables,
-    protocols,
-    published,
-    registry,
-    report,
-    tables,
-    ygan,
-)
-from minigan.cells import BUDGETS, SEEDS, WITH_ANOMALIES, Cell, Table, grid
+from minigan import data, protocols, registry, tables
+from minigan.data import arrays, defects
+from minigan.experiments import published, report
+from minigan.tables import BASELINES, BUDGETS, IMAGES, SEEDS, TARGETS, WITH_ANOMALIES, Cell, Table, grid
 
+MODULES = (
+    tables.digits,
+    tables.ygan,
+    tables.adegan,
+    tables.agad,
+    tables.algan,
+    tables.simultaneous_encoder,
+    tables.every_method,
+)
 #: What has no runs: tables for a laptop have no second budget, and features need a GPU.
 LAPTOP = [name for name in tables.TABLES if "digits" in name or "textures" in name]
-EMPTY = {*((name, "paper") for name in LAPTOP), ("algan-2", "quick")}
+EMPTY = {(name, "paper") for name in LAPTOP} | {("algan-2", "quick")}
 DECLARED = [pair for pair in product(tables.TABLES, BUDGETS) if pair not in EMPTY]
-PAPER_TABLES = [table.name for table in paper_tables.PAPER_TABLES]
+TWO_BUDGETS = [name for name, table in tables.TABLES.items() if table.paper]
 PAPERS = [name for name, table in tables.TABLES.items() if table.published]
 
 
@@ -51,7 +54,7 @@ def test_every_method_on_every_split_of_its_data_set(name, budget):
     for other in {cell.table for cell in cells} - {name}:
         own = {cell.key for cell in cells_of(other, budget)}
         assert {cell.key for cell in cells if cell.table == other} <= own
-    assert any(cell.table == name for cell in cells)
+    assert any(tables.table(name).owns(cell) for cell in cells)
     for dataset in {cell.dataset for cell in cells}:
         here = [cell for cell in cells if cell.dataset == dataset]
         runs = {(cell.method, cell.label) for cell in here}
@@ -63,11 +66,11 @@ def test_every_method_on_every_split_of_its_data_set(name, budget):
 @pytest.mark.parametrize(("name", "budget"), sorted(EMPTY))
 def test_tables_without_runs_of_a_budget(name, budget):
     assert cells_of(name, budget) == []
-    with pytest.raises(ValueError, match="there is no budget 'large'; choose one of quick, paper"):
+    with pytest.raises(ValueError, match="expected a budget, got 'large'; choose one of quick, paper"):
         tables.table(name).cells("large")
 
 
-@pytest.mark.parametrize("name", PAPER_TABLES)
+@pytest.mark.parametrize("name", TWO_BUDGETS)
 def test_the_first_seed_is_run_first(name):
     for budget in BUDGETS:
         seeds = [cell.seed for cell in cells_of(name, budget)]
@@ -82,12 +85,56 @@ def test_a_grid_compares_all_methods_on_one_split_before_the_next():
     assert len(cells) == 2 * 2 * 2 * 2
     order = [(cell.seed, cell.target, cell.gamma, cell.method) for cell in cells[:6]]
     assert order == [
-        *((1, "7", 0.0, "PCA"), (1, "7", 0.0, "ALGAN"), (1, "7", 0.1, "PCA"), (1, "7", 0.1, "ALGAN")),
-        *((1, "3", 0.0, "PCA"), (1, "3", 0.0, "ALGAN")),
+        (1, "7", 0.0, "PCA"),
+        (1, "7", 0.0, "ALGAN"),
+        (1, "7", 0.1, "PCA"),
+        (1, "7", 0.1, "ALGAN"),
+        (1, "3", 0.0, "PCA"),
+        (1, "3", 0.0, "ALGAN"),
     ]
     assert cells[-1] == Cell(
-        *("t", "ALGAN", "x", "digits", {"size": 8}, "supervised", "3", 0, {"epochs": 3}, "paper", 0.1)
+        table="t",
+        method="ALGAN",
+        label="x",
+        dataset="digits",
+        options={"size": 8},
+        protocol="supervised",
+        target="3",
+        seed=0,
+        settings={"epochs": 3},
+        budget="paper",
+        gamma=0.1,
     )
+
+
+def test_gamma_needs_a_protocol_with_anomalies():
+    with pytest.raises(ValueError, match="expected gamma to be 0 with .*, got 0.1; use contaminated or sup"):
+        Cell("t", "PCA", "", "digits", {}, "leave_one_out", "1", 0, {}, gamma=0.1)
+    zero, also_zero = (Cell("t", "PCA", "", "x", {}, "one_class", "1", 0, {}, gamma=g) for g in (0, 0.0))
+    assert zero.key == also_zero.key
+
+
+def test_a_table_owns_what_it_declares_and_not_what_it_borrows():
+    ablation = tables.table("ygan-5")
+    cells = ablation.cells()
+    own = [cell for cell in cells if ablation.owns(cell)]
+    assert {cell.label for cell in own} == {f"ablation={name}" for name in tables.ygan.ABLATIONS}
+    borrowed = [cell for cell in cells if not ablation.owns(cell)]
+    assert {(cell.table, cell.method, cell.label) for cell in borrowed} == {
+        (f"ygan-{number}", "YGAN", "") for number in (1, 2, 3, 4)
+    }
+
+
+def test_every_table_that_is_declared_is_in_the_queue_once():
+    declared = [value for module in MODULES for value in vars(module).values() if isinstance(value, Table)]
+    assert {id(table) for table in declared} == {id(table) for table in tables.TABLES.values()}
+    assert all(name == table.name for name, table in tables.TABLES.items())
+
+
+def test_declaring_tables_needs_no_torch():
+    code = "import sys, minigan.tables as t; t.table('mnist').cells(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_settings_are_hyperparameters_that_pass_their_check():
@@ -159,11 +206,7 @@ def test_options_are_the_loaders_and_targets_are_classes(no_files):
         else:
             assert not dataset.defects and cell.target in dataset.classes
         assert (cell.gamma == 0) or cell.protocol in WITH_ANOMALIES
-    assert {dataset for dataset, *_ in known} >= set(paper_tables.TARGETS) | {
-        "mtd",
-        "coil100",
-        "plantvillage",
-    }
+    assert {dataset for dataset, *_ in known} >= set(TARGETS) | {"mtd", "coil100", "plantvillage"}
 
 
 def test_all_classes_have_their_turn():
@@ -171,32 +214,48 @@ def test_all_classes_have_their_turn():
     for name, budget in DECLARED:
         targets = {}
         for cell in cells_of(name, budget):
-            if cell.dataset in paper_tables.TARGETS:
+            if cell.dataset in TARGETS:
                 targets.setdefault(cell.dataset, set()).add(cell.target)
         for dataset, seen in targets.items():
             cars = dataset == "cifar10" and name in ("simultaneous-encoder-2", "contamination")
-            assert seen == ({"automobile"} if cars else set(paper_tables.TARGETS[dataset])), (name, dataset)
+            assert seen == ({"automobile"} if cars else set(TARGETS[dataset])), (name, dataset)
 
 
 def test_the_quick_budget_has_fewer_pixels_and_images():
-    for dataset, quick in paper_tables.IMAGES["quick"].items():
-        paper = paper_tables.IMAGES["paper"][dataset]
+    for dataset, quick in IMAGES["quick"].items():
+        paper = IMAGES["paper"][dataset]
         assert "n" not in paper
         smaller = quick.get("size", 32) < paper.get("size", 32)
         assert "n" in quick or smaller or "species" in quick, dataset
-    assert paper_tables.IMAGES["quick"].keys() == paper_tables.IMAGES["paper"].keys()
+    assert IMAGES["quick"].keys() == IMAGES["paper"].keys()
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_paper_budget_has_the_methods_defaults(name):
     """Nothing is made smaller there: what differs is what the table varies, and what the paper says."""
     varied = {
-        *("scored_by", "labels", "generator", "lambda_adcon", "auxiliary_norms", "freeze_norms"),
-        *("n_patterns", "encoder_loss", "buffer_batches", "alpha", "augment", "extra_channels", "crop_from"),
-        *("lambda_con", "lambda_r", "lambda_s", "lambda_adv", "encoder", "image_size"),
+        "scored_by",
+        "labels",
+        "generator",
+        "lambda_adcon",
+        "auxiliary_norms",
+        "freeze_norms",
+        "n_patterns",
+        "encoder_loss",
+        "buffer_batches",
+        "alpha",
+        "augment",
+        "extra_channels",
+        "crop_from",
+        "lambda_con",
+        "lambda_r",
+        "lambda_s",
+        "lambda_adv",
+        "encoder",
+        "image_size",
     }
     for cell in cells_of(name, "paper"):
-        leaves = cell.dataset == "plantvillage" and cell.method not in paper_tables.FLOOR
+        leaves = cell.dataset == "plantvillage" and cell.method not in BASELINES
         assert set(cell.settings) <= (varied | {"epochs"} if leaves else varied), cell
         assert not leaves or cell.settings["epochs"] == 200
 
@@ -204,8 +263,17 @@ def test_the_paper_budget_has_the_methods_defaults(name):
 # ---------------------------------------------------------------------- the papers' numbers
 
 
-def test_ablations_are_those_of_the_method():
-    assert paper_tables.ABLATIONS == ygan.ABLATIONS
+def scores_of(method: str) -> set[str]:
+    """The values that `scored_by` of a method may have."""
+    return set(get_args(get_type_hints(registry.get(method))["scored_by"]))
+
+
+def test_every_score_of_the_methods_is_measured():
+    assert scores_of("SimultaneousEncoder") == set(tables.simultaneous_encoder.SCORES)
+    assert registry.get("SimultaneousEncoder")().scored_by == next(iter(tables.simultaneous_encoder.SCORES))
+    assert scores_of("YGAN") == {"softmax", "weak_prototype", *tables.ygan.OTHER_SCORES}
+    figure_8 = {cell.settings.get("scored_by", "softmax") for cell in cells_of("ygan-figure-8", "quick")}
+    assert figure_8 == scores_of("YGAN")
 
 
 def test_every_printed_table_with_an_auroc_of_the_paper_s_method_is_there_once():
@@ -235,27 +303,40 @@ def test_every_printed_number_of_the_paper_s_method_finds_our_cells(name, budget
     for row in rows.itertuples():
         targets = ours.get((row.protocol, row.dataset, row.gamma, row.method, row.setting), set())
         if row.target in (published.MEAN, *published.GROUPS):
-            assert targets == set(paper_tables.TARGETS.get(row.dataset, ("all",))), row
+            assert targets == set(TARGETS.get(row.dataset, ("all",))), row
         else:
             assert row.target in targets, row
     # What the papers do not print of their methods is Figure 8's scores and some gammas.
     printed = set(zip(rows["dataset"], rows["method"], rows["setting"], strict=True))
     extra = {(dataset, method, label) for _, dataset, _, method, label in ours if method in ran} - printed
-    figure_8 = {f"scored_by={score}" for score in paper_tables.OTHER_SCORES}
+    figure_8 = {f"scored_by={score}" for score in tables.ygan.OTHER_SCORES}
     assert {label for *_, label in extra} == (figure_8 if name in ("ygan-1", "ygan-2", "ygan-3") else set())
 
 
-def test_check_marks_mean_what_they_say():
-    marks = {
-        label: (s.get("buffer_batches"), s.get("alpha")) for label, s in paper_tables.CHECK_MARKS.items()
-    }
+def test_both_ablations_of_algan_switch_the_same_two_things():
     default = registry.get("ALGAN")()
+    assert {name: getattr(default, name) for name in tables.algan.PSEUDO_ANOMALIES} == (
+        tables.algan.PSEUDO_ANOMALIES
+    )
     assert default.buffer_batches > 0 and default.alpha < 1
-    assert marks == {
-        "buffer=0,anomalous_latent=0": (0, 1.0),
-        "buffer=1,anomalous_latent=0": (None, 1.0),
-        "buffer=0,anomalous_latent=1": (0, None),
-        "buffer=1,anomalous_latent=1": (None, None),
+
+    def switched(cells):
+        effective = {cell.label: tables.algan.PSEUDO_ANOMALIES | cell.settings for cell in cells}
+        return {label: (s["buffer_batches"] > 0, s["alpha"] < 1) for label, s in effective.items()}
+
+    for budget in BUDGETS:
+        assert switched(cells_of("algan-7", budget)) == {
+            "buffer=0,anomalous_latent=0": (False, False),
+            "buffer=1,anomalous_latent=0": (True, False),
+            "buffer=0,anomalous_latent=1": (False, True),
+            "buffer=1,anomalous_latent=1": (True, True),
+        }
+    textures = [cell for cell in cells_of("algan-7-textures", "quick") if cell.method == "ALGAN"]
+    assert switched(textures) == {
+        "neither": (False, False),
+        "buffer": (True, False),
+        "anomalous latent": (False, True),
+        "both": (True, True),
     }
 
 
@@ -267,7 +348,8 @@ def test_labels_repeat_the_settings():
         for part in cell.label.split(","):
             key, value = part.split("=")
             if key == "ablation":
-                assert {k: cell.settings[k] for k in ygan.ABLATIONS[value]} == ygan.ABLATIONS[value]
+                ablation = tables.ygan.ABLATIONS[value]
+                assert {name: cell.settings[name] for name in ablation} == ablation
             else:
                 said = cell.settings.get(key, getattr(registry.get(cell.method)(), key))
                 same = said == float(value) if value.replace(".", "").isdigit() else str(said) == value
@@ -276,10 +358,10 @@ def test_labels_repeat_the_settings():
 
 def test_categories_are_grey_and_varied_as_the_paper_says():
     quick = {cell.target: cell for cell in cells_of("algan-1", "quick") if cell.method == "ALGAN"}
-    assert set(quick) == set(defect_sets.MVTEC) == set(paper_tables.MVTEC_AUGMENTATIONS)
+    assert set(quick) == set(defects.MVTEC) == set(tables.algan.MVTEC_AUGMENTATIONS)
     grey = {category for category, cell in quick.items() if cell.options.get("grayscale")}
     with_copies = {category for category, cell in quick.items() if cell.settings.get("extra_channels")}
-    assert grey == set(paper_tables.GREY) and with_copies == set(quick) - grey
+    assert grey == set(tables.algan.GREY) and with_copies == set(quick) - grey
     assert quick["bottle"].settings["augment"] == ("vflip", "hflip", "rotate")
     assert quick["screw"].settings["augment"] == ("rotate",) and quick["pill"].settings["augment"] == ()
     crop = {c.target: c.settings.get("crop_from") for c in cells_of("algan-2", "paper")}
@@ -288,11 +370,10 @@ def test_categories_are_grey_and_varied_as_the_paper_says():
 
 
 def test_more_passes_where_one_class_has_few_images():
-    """What a table says of its own counts more than what the budget says."""
+    """What a table varies overrides what the budget says."""
     epochs = {c.method: c.settings.get("epochs") for c in cells_of("contamination", "quick")}
-    assert {method for method, number in epochs.items() if number == 60} == {
-        *("ALGAN", "ADeGAN", "YGAN", "SoftmaxClassifier")
-    }
+    many = {method for method, number in epochs.items() if number == 60}
+    assert many == {"ALGAN", "ADeGAN", "YGAN", "SoftmaxClassifier"}
     few = {c.settings.get("epochs") for c in cells_of("mnist", "quick") if c.table == "mnist"}
     assert few == {15, None}
     for name in ("contamination", "mnist"):
@@ -304,12 +385,12 @@ def test_tiles_stand_once_by_tile_and_once_at_random():
     by_tile = {(cell.table, cell.options.get("by_tile", True), cell.label) for cell in cells}
     assert by_tile == {("algan-3", True, ""), ("mtd-split", False, "random split")}
     apart = {table: {c.method for c in cells if c.table == table} for table in ("algan-3", "mtd-split")}
-    assert apart["algan-3"] == apart["mtd-split"] == {"ALGAN", *paper_tables.FLOOR}
+    assert apart["algan-3"] == apart["mtd-split"] == {"ALGAN", *BASELINES}
 
 
-def test_the_floor_looks_at_large_images_in_small():
+def test_the_baselines_shrink_large_images():
     for cell in everything():
-        if cell.method in paper_tables.FLOOR and cell.table in PAPER_TABLES:
+        if cell.method in BASELINES and cell.table in TWO_BUDGETS:
             size = cell.options.get("size", 32)
             assert cell.settings.get("image_size") == (64 if size > 64 else None), cell
 
@@ -333,7 +414,8 @@ def test_ablation_switches_two_things():
 
 def test_an_unknown_table_is_answered_with_a_list():
     with pytest.raises(
-        ValueError, match="no table 'digit'; choose one of digits, algan-7-textures, .*algan-2"
+        ValueError,
+        match="expected the name of a table, got 'digit'; choose one of digits, algan-7-textures, .*algan-2",
     ):
         tables.table("digit")
 

@@ -1,0 +1,202 @@
+"""One run: the detector of a cell is trained on the cell's split and measured on its test images.
+
+    record = experiments.run(cell)     # train, then measure; nothing is written
+
+A run does not depend on the process that makes it, or on what runs beside it: it has one thread and its own
+seed. `sweep.py` makes many runs and records them.
+
+Two things are measured beside a method's own AUROC, because papers report them: the AUROC of the epoch chosen
+on anomalous validation images, and that of scores that depend on the other images of the batch
+(`minigan.leaks`).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import minigan
+from minigan import data, metrics, protocols, registry
+from minigan.experiments.records import VERSIONS
+from minigan.paths import ROOT
+from minigan.tables.cells import KEY, WITH_ANOMALIES, WITHOUT_TARGET, Cell
+
+if TYPE_CHECKING:
+    from minigan.data import Dataset
+    from minigan.detector import Detector
+
+
+class Interrupted(Exception):
+    """Ctrl-C stopped a training before its last epoch, so there is no record of it.
+
+    The `fit` of a detector that is interrupted returns with the weights of the last whole epoch, which is
+    right for a person who watches it, and wrong for a record, which is of a whole run. `reproduce` passes
+    this exception on, so that a sweep ends as well.
+    """
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained detector with its split and the seconds that it took: what `train` hands to `measure`."""
+
+    split: protocols.Split
+    detector: Detector
+    seconds: float
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """Train and measure a cell; returns the record, by the names in `COLUMNS`. Nothing is written."""
+    return measure(cell, train(cell))
+
+
+def train(cell: Cell) -> Trained:
+    """The cell's detector, trained on the cell's split.
+
+    Raises:
+        Interrupted: Ctrl-C stopped the training before its last epoch.
+    """
+    split, detector = split_of(cell), detector_of(cell)
+    labels = {
+        "ignored": None,
+        "anomalies": split.train_labels,  # None too, unless the protocol is `supervised`
+        "classes": split.train_classes,
+    }[detector.label_meaning]
+    with _one_thread():
+        began = time.perf_counter()
+        detector.fit(split.train, labels, validation=split.held_out)
+        seconds = time.perf_counter() - began
+    if getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
+        raise Interrupted(
+            f"expected the whole training of {cell}, got Ctrl-C after {len(detector.history_)} epochs; run "
+            "it again for a record"
+        )
+    return Trained(split, detector, seconds)
+
+
+def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
+    """The record of a cell from what was trained for it, or for another one with the same `training`."""
+    import torch  # here, because reading records should not wait for it
+
+    from minigan import leaks
+    from minigan.neural import NeuralDetector
+
+    split, detector = trained.split, trained.detector
+    if hasattr(detector, "scored_by"):
+        detector.set_params(scored_by=detector_of(cell).scored_by)
+    with _one_thread():
+        # All three are of the last epoch, so they come before `use_weights("best_validation")`.
+        if isinstance(detector, NeuralDetector):
+            scores = leaks.batch_statistics(detector, split.test, split.test_labels, seed=cell.seed)
+        else:
+            scores = {"evaluation": detector.anomaly_score(split.test)}
+        selected: float | str = ""
+        if hasattr(detector, "best_validation_epoch_"):  # the validation images had anomalies among them
+            best = detector.use_weights("best_validation").anomaly_score(split.test)
+            selected = metrics.auroc(split.test_labels, best)
+            detector.use_weights("last")
+
+    record: dict[str, Any] = dict(zip(KEY, cell.key, strict=True))
+    record["auroc"] = metrics.auroc(split.test_labels, scores["evaluation"])
+    record["auroc_selected"] = selected
+    record["average_precision"] = metrics.average_precision(split.test_labels, scores["evaluation"])
+    # Empty where batch norm takes no part in the score: both numbers would repeat "auroc".
+    leaky = any(not np.array_equal(s, scores["evaluation"]) for s in scores.values())
+    for name in ("mixed", "sorted"):
+        record[f"auroc_{name}"] = metrics.auroc(split.test_labels, scores[name]) if leaky else ""
+    record["n_train"], record["n_test"] = len(split.train), len(split.test)
+    record["epochs"], record["seconds"] = len(detector.history_), round(trained.seconds, 2)
+    device = getattr(detector, "device_", torch.device("cpu"))
+    record["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    record["python"] = platform.python_version()
+    record |= {package: version(package) for package in VERSIONS}
+    record["minigan"], record["commit"] = minigan.__version__, commit()
+    record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return record
+
+
+def outputs(cell: Cell, trained: Trained) -> dict[str, np.ndarray] | None:
+    """Test scores and training curves of a network, as `records.saved_outputs` explains; None without one."""
+    split, detector = trained.split, trained.detector
+    if not hasattr(detector, "use_weights"):  # no network
+        return None
+    dataset = dataset_of(cell)
+    scores = detector.use_weights("last").anomaly_score(split.test)
+    arrays = {"scores": scores.astype(np.float32), "anomalous": split.test_labels.astype(bool)}
+    arrays["classes"] = dataset.labels[split.test_index].astype(np.int16)
+    if dataset.subclasses is not None:
+        arrays["subclasses"] = dataset.subclasses[split.test_index].astype(np.int16)
+    history = detector.history_.reset_index()
+    return arrays | {f"history_{name}": history[name].to_numpy(np.float32) for name in history}
+
+
+# ---------------------------------------------------------------------- what a cell names
+
+
+def dataset_of(cell: Cell) -> Dataset:
+    """The data set of a cell; the last few stay in memory."""
+    return _load(cell.dataset, json.dumps(cell.options))
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, options: str) -> Dataset:
+    return data.load(name, **json.loads(options))
+
+
+def split_of(cell: Cell) -> protocols.Split:
+    """The split of a cell, drawn with its seed."""
+    protocol, dataset = getattr(protocols, cell.protocol), dataset_of(cell)
+    if cell.protocol in WITHOUT_TARGET:
+        return protocol(dataset, seed=cell.seed)
+    if cell.protocol in WITH_ANOMALIES:
+        return protocol(dataset, cell.target, seed=cell.seed, gamma=cell.gamma)
+    return protocol(dataset, cell.target, seed=cell.seed)
+
+
+def detector_of(cell: Cell) -> Detector:
+    """The untrained detector of a cell, with its seed and without a progress bar."""
+    detector = registry.get(cell.method)(**cell.settings, seed=cell.seed)
+    return detector.set_params(progress=False) if hasattr(detector, "progress") else detector
+
+
+# ---------------------------------------------------------------------- where it runs
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside, torch has one thread: networks are small, and sums in another order round differently."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@cache
+def commit() -> str:
+    """The commit of this checkout, followed by "+" where `minigan/` differs from it; "" without one."""
+    if not (ROOT / ".git").exists():
+        return ""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        head, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", "minigan")
+    except (OSError, subprocess.CalledProcessError):  # no git here, or it does not trust this folder
+        return ""
+    return f"{head}+" if changed else head

@@ -1,0 +1,180 @@
+"""Many runs: the cells of a table that have no record yet are run and recorded, one by one or side by side.
+
+    experiments.reproduce("digits", minutes=8)      # or: minigan reproduce digits --minutes 8
+    experiments.reproduce(None, minutes=60)         # or: minigan reproduce --next --minutes 60
+
+What can be relied on, and how:
+
+* Killing the sweep loses the runs in progress and nothing else: a record is written when its run ends.
+* Any number of processes may work on one table, also from several machines on a shared folder. Each holds a
+  lock of the operating system on its cell, which ends with the process, however that ends.
+* Cells that differ only in how they score (`scored_by`) share one training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import Timeout
+from joblib import Parallel, delayed
+
+from minigan import tables
+from minigan.experiments import records, runs
+from minigan.paths import data_folder
+from minigan.tables.cells import SEEDS, Cell
+
+
+def reproduce(
+    name: str | None,
+    jobs: int | None = None,
+    minutes: float | None = None,
+    folder: str | Path | None = None,
+    budget: str = "quick",
+) -> pd.DataFrame:
+    """Run the cells of a table that have no record, and record them; returns `results` or `overview`.
+
+    Args:
+        name: of a table, see `minigan.tables`. None takes all of them: the first seed of each table, then the
+            second, in the order in which they are declared; what is returned is then the `overview`.
+        jobs: runs side by side, -1 for one on each core. None is joblib's own setting: one, unless
+            `joblib.parallel_config` says otherwise, which can also spread the sweep, by its `backend`,
+            over a cluster whose machines share the folder. On a GPU, several small networks train side by
+            side in the time of one.
+        minutes: start no run after so many; None runs all.
+        folder: the data folder, see `paths.data_folder`.
+        budget: "quick", for two cores, or "paper", what the paper spent.
+
+    A run whose data set is not here waits, and a line says so.
+
+    Raises:
+        ValueError: there is no such table or budget, the table has no runs of it, or its file cannot be read.
+        FileNotFoundError: nothing could be run, because the data sets are not here.
+        RuntimeError: some runs failed. The others are done and recorded, and the next call tries the failed
+            ones again; `run(cell)` shows where one fails.
+        Interrupted: Ctrl-C stopped a training. What was recorded before stays.
+    """
+    folder = data_folder() if folder is None else Path(folder).resolve()
+    chosen = list(tables.TABLES.values()) if name is None else [tables.table(name)]
+    # A cell that stands in several tables comes once.
+    cells = list({(c.table, *c.key): c for each in chosen for c in each.cells(budget)}.values())
+    if not cells:
+        raise ValueError(
+            f"expected a table with runs of the budget {budget!r}, got {name!r} without any; choose another "
+            "budget"
+        )
+    if name is None:
+        cells.sort(key=lambda cell: cell.seed)
+    missing = _missing(cells, folder)
+    trainings: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in missing:
+        trainings.setdefault((cell.table, *cell.training), []).append(cell)
+    deadline = np.inf if minutes is None else time.time() + 60 * minutes
+    started: list[Cell] = []
+    failed = Parallel(n_jobs=jobs)(
+        delayed(_run_and_record)(each, folder, deadline, saves_outputs=_saves_outputs(each[0]))
+        for each in _with_data(list(trainings.values()), deadline, started)
+    )
+    if missing and not started and time.time() < deadline:
+        raise FileNotFoundError(
+            f"expected the data sets of {len(missing)} runs, got none of them; `minigan datasets` says where "
+            "to find them"
+        )
+    failures = [failure for each in failed for failure in each]
+    if failures:
+        raise RuntimeError(
+            f"expected {len(started)} runs to succeed, got {len(failures)} failures; call again to repeat "
+            f"them, the first is {failures[0]}"
+        )
+    return records.overview(folder, budget) if name is None else records.results(name, folder, budget)
+
+
+def _missing(cells: Sequence[Cell], folder: Path) -> list[Cell]:
+    """The cells without a record."""
+    parts = {cell.table for cell in cells}
+    done = {part: records.recorded_keys(records.record_file(part, folder)) for part in parts}
+    return [cell for cell in cells if cell.key not in done[cell.table]]
+
+
+def _saves_outputs(cell: Cell) -> bool:
+    """Whether scores and curves are saved beside the record: for the first seed of the papers' tables."""
+    return cell.seed == SEEDS[0] and tables.table(cell.table).paper is not None
+
+
+def _with_data(trainings: Sequence[list[Cell]], deadline: float, started: list[Cell]) -> Iterator[list[Cell]]:
+    """The trainings whose data set can be loaded, one by one, as joblib asks for them.
+
+    Each adds its cells to `started`. One line for each data set that cannot be loaded says how many runs
+    wait.
+    """
+
+    def source(cell: Cell) -> tuple[str, str]:
+        return cell.dataset, json.dumps(cell.options)
+
+    available: dict[tuple[str, str], bool] = {}
+    for cells in trainings:
+        if time.time() >= deadline:
+            return
+        wanted = source(cells[0])
+        if wanted not in available:
+            try:
+                runs.dataset_of(cells[0])
+                available[wanted] = True
+            except (OSError, ValueError) as error:
+                available[wanted] = False
+                waiting = sum(len(each) for each in trainings if source(each[0]) == wanted)
+                print(f"{waiting} runs wait: {error}", flush=True)
+        if available[wanted]:
+            started += cells
+            yield cells
+
+
+def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float, saves_outputs: bool) -> list[str]:
+    """Run cells that share a training, unless they are done, in progress or too late; returns what failed.
+
+    May run in another process, which knows the tables that minigan declares and no others.
+    """
+    if time.time() >= deadline:
+        return []
+    digest = hashlib.sha256("\n".join(cells[0].training).encode()).hexdigest()[:16]
+    try:
+        with records.lock(folder, f"{cells[0].table}-{digest}", timeout=0):
+            done = records.recorded_keys(records.record_file(cells[0].table, folder))
+            left = [cell for cell in cells if cell.key not in done]  # another process may have done some
+            return _train_and_record(left, folder, saves_outputs) if left else []
+    except Timeout:  # another process works on these cells
+        return []
+
+
+def _train_and_record(cells: Sequence[Cell], folder: Path, saves_outputs: bool) -> list[str]:
+    """Train once, then measure and record each cell; a failure is returned as text and stops nothing else."""
+    try:
+        trained = runs.train(cells[0])
+    except runs.Interrupted:  # the whole sweep ends
+        raise
+    except Exception as error:  # one run that fails must not stop the others
+        return [_failure(cell, error) for cell in cells]
+    failures = []
+    for cell in cells:
+        try:
+            record = runs.measure(cell, trained)
+        except Exception as error:
+            failures.append(_failure(cell, error))
+            continue
+        arrays = runs.outputs(cell, trained) if saves_outputs else None
+        if arrays is not None:
+            records.save_outputs(cell, arrays, folder)
+        records.append_record(record, cell.table, folder)
+        print(f"{cell}: AUROC {record['auroc']:.3f} in {record['seconds']:.0f} s", flush=True)
+    return failures
+
+
+def _failure(cell: Cell, error: Exception) -> str:
+    """Say that a run failed, now and in the words that `reproduce` reports at its end."""
+    print(f"{cell}: failed: {error}", flush=True)
+    return f"{cell}: {type(error).__name__}: {error}"

@@ -1,0 +1,309 @@
+"""The training loop: base class of all detectors that are made of PyTorch networks.
+
+`NeuralDetector` adds to the contract (`minigan.detector`) what networks need: a device, epochs, batches, one
+progress bar, the weights of the last epoch and of the best validation epoch. It never decides what trains
+what. A method in its own file writes:
+
+    build(image_shape)        networks and optimisers, as attributes
+    training_step(x, y)       the paper's algorithm on one batch; returns its named losses
+    score_step(x)             the paper's anomaly score of one batch, (n,)
+    reconstruct(x), anomaly_map(x), sample(n)                    where the paper has them
+    start_epoch(), end_epoch(x, y), batches(n, y), training_data(x), training_labels(x, y)
+                              where its training is more than a pass over images in random batches
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from minigan import metrics
+from minigan.checks import is_whole_number, require
+from minigan.detector import Detector, seeded
+from minigan.images import to_float
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class NeuralDetector(Detector):
+    """Base class of detectors made of networks. Subclasses write `build`, `training_step` and `score_step`.
+
+    Attributes after `fit`, beside those of `Detector`:
+        interrupted_: True when Ctrl-C ended the training before its last epoch.
+        best_validation_epoch_: the epoch with the best AUROC on validation images of both kinds, if any.
+    """
+
+    #: Passes over the training images.
+    epochs: int = 100
+    #: Images per training step.
+    batch_size: int = 64
+    #: "cpu", "cuda", "cuda:1", "mps", or "auto": cuda when there is one, else the CPU.
+    device: str | torch.device = "auto"
+    #: Epochs from one validation to the next, when there are validation images of both kinds.
+    validate_every: int = 8
+    #: Show one progress bar while fitting.
+    progress: bool = True
+
+    #: Which networks the gradient of each named loss reaches. The contract tests check it.
+    gradient_flow: ClassVar[dict[str, set[str]]] = {}
+    #: Standard deviation of each network's initial weights, or "pytorch" for its default. The contract tests
+    #: check it.
+    init_std: ClassVar[dict[str, float | str]] = {}
+    #: Images per scoring call; only speed and memory depend on it.
+    score_batch_size: ClassVar[int] = 256
+
+    # ------------------------------------------------------------------ what a method writes
+
+    def build(self, image_shape: tuple[int, ...]) -> None:
+        """Make networks and optimisers for images of this shape, as attributes of self.
+
+        What `save` is to keep must be a parameter or a buffer of a network. `load` first builds on torch's
+        "meta" device, to compare shapes before memory is taken: no `.item()`, no file and no `rng_` here.
+        """
+        raise NotImplementedError
+
+    def start_epoch(self) -> None:
+        """Called before each epoch; `epoch_` (from 1), `steps_per_epoch_` and `batch_size_` are set."""
+
+    def batches(self, n: int, y: Tensor | None) -> Sequence[Tensor]:
+        """One epoch's batches, as indices of the n training items: each item once, in random order.
+
+        An incomplete last batch is left out; its images come again with the next shuffle. A method that
+        composes its batches otherwise replaces this (and does not use `steps_per_epoch_`); y (n,) are the
+        labels.
+        """
+        order = torch.randperm(n, generator=self.rng_, device=self.device_)
+        return order.split(self.batch_size_)[: n // self.batch_size_]
+
+    def training_step(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+        """One step on one batch, x (n, c, h, w) in [-1, 1]; returns the named losses, with their graphs.
+
+        `epoch_` (from 1), `step_` (from 0 within the epoch) and `rng_` (all randomness) are set.
+        """
+        raise NotImplementedError
+
+    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+        """Called after each epoch, before its weights are kept: for what is fitted to training images.
+
+        x are all training items as `training_data` returned them, on the device; networks are in evaluation
+        mode and no gradients are kept. What it learns must go into buffers of a network.
+        """
+
+    def score_step(self, x: Tensor) -> Tensor:
+        """Scores of one batch, higher = more anomalous, (n, c, h, w) -> (n,).
+
+        Networks are in evaluation mode and no gradients are kept.
+        """
+        raise NotImplementedError
+
+    def training_data(self, x: Tensor) -> Tensor:
+        """The items that batches are drawn from, the images themselves; a method on features replaces it."""
+        return x
+
+    def training_labels(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+        """The labels that `training_step` gets; called before `build`, with the training images."""
+        return y
+
+    # ------------------------------------------------------------------ the loop
+
+    def _fit(self, x: Tensor, y: Tensor | None, validation: tuple[Tensor, np.ndarray]) -> None:
+        held_out, held_out_labels = validation
+        validates = len(np.unique(held_out_labels)) == 2
+        y = self.training_labels(x, y)
+        self._start(self.image_shape_)
+        # The whole set lies on the device, as uint8 where it came so; batches become float one by one.
+        n_images = len(x)
+        x = self.training_data(x).to(self.device_)
+        if y is not None:
+            y = y.repeat_interleave(len(x) // n_images).to(self.device_)
+        self.batch_size_ = min(self.batch_size, len(x))
+        self.steps_per_epoch_ = len(x) // self.batch_size_
+        rows: list[dict[str, float]] = []
+        self._weights_: dict[str, dict[str, dict[str, Tensor]]] = {}  # copies, for `use_weights`
+        self.interrupted_ = False
+        bar = tqdm(range(1, self.epochs + 1), type(self).__name__, disable=not self.progress, unit="epoch")
+        try:
+            for self.epoch_ in bar:
+                row = self._train_epoch(x, y)
+                weights = self._copy_weights()
+                rows.append(row)
+                self._weights_["last"] = weights  # from here on an interruption keeps this epoch
+                losses = {k: f"{v:.3f}" for k, v in row.items() if k not in ("epoch", "seconds")}
+                bar.set_postfix(losses, refresh=False)
+                if validates and (self.epoch_ % self.validate_every == 0 or self.epoch_ == self.epochs):
+                    self._validate(rows, held_out, held_out_labels)
+        except KeyboardInterrupt:
+            if not rows:
+                raise  # nothing was learned yet
+            self.interrupted_ = True
+            warnings.warn(
+                f"interrupted in epoch {self.epoch_}: the weights are those after epoch {len(rows)}",
+                stacklevel=3,
+            )
+        self.history_ = pd.DataFrame(rows).set_index("epoch")
+        self.use_weights("last")
+
+    def _train_epoch(self, x: Tensor, y: Tensor | None) -> dict[str, float]:
+        """One pass over the training items; returns a row of `history_`: the mean of each loss, the time."""
+        began = time.perf_counter()
+        self._set_mode(training=True)
+        self.start_epoch()
+        total: dict[str, Tensor] = {}
+        batches = self.batches(len(x), y)
+        for self.step_, chosen in enumerate(batches):
+            batch = to_float(x[chosen], self.device_)
+            losses = self.training_step(batch, None if y is None else y[chosen])
+            # Summed on the device, and without their graphs: nothing waits for the device inside an epoch.
+            for name, loss in losses.items():
+                total[name] = total.get(name, 0) + loss.detach()
+        means = {name: float(loss) / len(batches) for name, loss in total.items()}
+        self._check_losses(means)
+        self._set_mode(training=False)
+        with torch.no_grad():
+            self.end_epoch(x, y)
+        return {"epoch": self.epoch_, **means, "seconds": time.perf_counter() - began}
+
+    def _validate(self, rows: list[dict[str, float]], held_out: Tensor, labels: np.ndarray) -> None:
+        """Note the validation AUROC in the last row of `history_`; keep the weights if it is the best."""
+        auroc = metrics.auroc(labels, self._scores(held_out))
+        if auroc > max((row["auroc"] for row in rows if "auroc" in row), default=-np.inf):
+            self.best_validation_epoch_ = self.epoch_
+            self._weights_["best_validation"] = self._weights_["last"]
+        rows[-1]["auroc"] = auroc
+
+    def use_weights(self, which: Literal["last", "best_validation"]) -> Self:
+        """Switch between the weights of the last epoch and those with the best validation AUROC.
+
+        "best_validation" is chosen on anomalous validation images, as some papers do: report it only beside
+        "last". Both are in memory after `fit` with validation images of both kinds; `save` keeps the ones in
+        use. The threshold stays as it is: call `calibrate` again.
+        """
+        weights = getattr(self, "_weights_", {})
+        require(
+            which in weights,
+            f"expected weights out of {', '.join(map(repr, weights)) or 'none'}, got {which!r}; "
+            "'best_validation' needs validation images of both kinds in fit, and a checkpoint holds only the "
+            "weights that were in use",
+        )
+        for name, network in self._networks().items():
+            network.load_state_dict(weights[which][name])
+        self._set_mode(training=False)
+        return self
+
+    def _start(self, image_shape: tuple[int, ...]) -> None:
+        """Device, randomness and networks: the state before the first step."""
+        self.device_ = pick_device(self.device)
+        self.rng_ = torch.Generator(self.device_).manual_seed(int(self.seed))
+        with seeded(self.seed):
+            self.build(image_shape)
+        self._set_mode(training=False)
+
+    # ------------------------------------------------------------------ using it
+
+    def map_batches(self, function: Callable[[Tensor], Tensor], images: Any) -> np.ndarray:
+        """Apply `function` to all images, a few hundred at a time; `reconstruct` and others are built on it.
+
+        `function` takes (m, c, h, w) in [-1, 1] and returns m rows; networks are in evaluation mode and no
+        gradients are kept. Raises NotFittedError before `fit`, ValueError for images of another shape.
+        """
+        self._check_fitted()
+        return self._map_batches(function, self._like_training(images)).numpy()
+
+    def _map_batches(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        self._set_mode(training=False)  # or a result would depend on its batch
+        with torch.inference_mode():
+            parts = [function(to_float(part, self.device_)).cpu() for part in x.split(self.score_batch_size)]
+        return torch.cat(parts)
+
+    def _scores(self, x: Tensor) -> np.ndarray:
+        return self._map_batches(self.score_step, x).double().numpy()
+
+    def draw_latents(self, n: int, d: int, seed: int) -> Tensor:
+        """z ~ N(0, I) for `sample`, (n, d): the same numbers on every device, so drawn on the CPU."""
+        self._check_fitted()
+        for name, value in (("n", n), ("seed", seed)):
+            good = is_whole_number(value) and value >= 0
+            require(good, f"expected {name} to be a whole number of at least 0, got {value!r}")
+        return torch.randn(n, d, generator=torch.Generator().manual_seed(int(seed))).to(self.device_)
+
+    # ------------------------------------------------------------------ inside
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
+
+    def _set_mode(self, *, training: bool) -> None:
+        for network in self._networks().values():
+            network.train(training)
+
+    def _copy_weights(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            name: {key: value.detach().clone() for key, value in network.state_dict().items()}
+            for name, network in self._networks().items()
+        }
+
+    def _check_losses(self, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            if not np.isfinite(value):
+                earlier = f", or look at the losses before it with epochs={self.epoch_ - 1}"
+                raise FloatingPointError(
+                    f"expected finite losses, got {name} = {value} in epoch {self.epoch_}; try a smaller "
+                    f"learning rate{earlier if self.epoch_ > 1 else ''}"
+                )
+
+    def _state(self) -> dict[str, Tensor]:
+        networks = self._networks().items()
+        return {f"{name}.{key}": value for name, net in networks for key, value in net.state_dict().items()}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        # First on the "meta" device, which takes no memory: a header may ask for networks of any size.
+        self.device_ = torch.device("meta")
+        with self.device_, seeded(self.seed):
+            self.build(self.image_shape_)
+        shapes = {name: tensor.shape for name, tensor in self._state().items()}
+        require(
+            {name: tensor.shape for name, tensor in tensors.items()} == shapes,
+            "its tensors are not those of the networks that its parameters ask for",
+        )
+        self._start(self.image_shape_)
+        for name, network in self._networks().items():
+            prefix = f"{name}."
+            network.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        self._check_at_least(1, "epochs", "batch_size", "validate_every")
+        # What nearly every method has under these names, and always with the same meaning.
+        names = {field.name for field in dataclasses.fields(self)}
+        self._check_at_least(1, *sorted(names & {"z_dim", "width", "max_width"}))
+        self._check_at_least(0, *sorted(name for name in names if name == "lr" or name.startswith("lr_")))
+        if "betas" in names:
+            betas = self.betas
+            good = all(0 <= beta < 1 for beta in betas)
+            require(good, f"expected betas to be two numbers from 0 to below 1, got {betas!r}")
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The torch device for "auto" (cuda when there is one, else the CPU) or for an explicit name."""
+    device = str(device)  # a torch.device is welcome too
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"expected a device that is here, got {device!r} without CUDA; use device='cpu'")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without the device
+        raise ValueError(
+            f"expected a device that torch can use here, got {device!r}; use 'auto', 'cpu' or 'cuda'"
+        ) from error

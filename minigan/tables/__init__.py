@@ -1,0 +1,114 @@
+"""What is run: every table of experiments, declared once as the list of its cells.
+
+    tables.table("ygan-1").cells("quick")    # the runs that repeat Table 1 of Y-GAN's paper, in small
+    tables.ygan.ABLATIONS["A1"]              # hyperparameters of an ablation in its Table 5
+
+`digits` has the tables for a laptop; `ygan`, `agad`, `adegan`, `algan` and `simultaneous_encoder` have those
+of the papers, with the same data, splits, targets and settings; `every_method` goes beyond them. Labels are
+the "setting" of the published numbers, so that each finds its partner; a label without one there is ours.
+Beside the methods stand classical baselines: what scikit-learn does with the same images in seconds.
+
+A new table is a function that yields cells and a `Table` made of it, in the file of its paper, and a line in
+`TABLES` here. No module of this package imports torch.
+"""
+
+from __future__ import annotations
+
+from minigan.checks import require
+from minigan.tables import (
+    adegan,
+    agad,
+    algan,
+    cells,
+    digits,
+    every_method,
+    settings,
+    simultaneous_encoder,
+    ygan,
+)
+from minigan.tables.cells import (
+    BUDGETS,
+    KEY,
+    SEEDS,
+    WITH_ANOMALIES,
+    WITHOUT_TARGET,
+    Cell,
+    Table,
+    grid,
+)
+from minigan.tables.settings import BASELINES, CLASSICAL, IMAGES, QUICK, TARGETS
+
+__all__ = [
+    "BASELINES",
+    "BUDGETS",
+    "CLASSICAL",
+    "IMAGES",
+    "KEY",
+    "QUICK",
+    "SEEDS",
+    "TABLES",
+    "TARGETS",
+    "WITHOUT_TARGET",
+    "WITH_ANOMALIES",
+    "Cell",
+    "Table",
+    "adegan",
+    "agad",
+    "algan",
+    "cells",
+    "digits",
+    "every_method",
+    "grid",
+    "settings",
+    "simultaneous_encoder",
+    "table",
+    "ygan",
+]
+
+#: Every table by its name, in the order in which `minigan reproduce --next` takes them up.
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        digits.DIGITS,
+        digits.ALGAN_7_TEXTURES,
+        digits.YGAN_DIGITS,
+        digits.AGAD_DIGITS,
+        digits.AGAD_DIGITS_GAMMA,
+        digits.ADEGAN_DIGITS,
+        digits.ADEGAN_DIGITS_PATTERNS,
+        digits.SIMULTANEOUS_ENCODER_DIGITS,
+        digits.SIMULTANEOUS_ENCODER_DIGITS_LOSSES,
+        ygan.TABLE_1,
+        adegan.TABLE_1,
+        agad.TABLE_1,
+        algan.TABLE_1,
+        simultaneous_encoder.TABLE_2,
+        every_method.MNIST,
+        ygan.TABLE_2,
+        ygan.TABLE_3,
+        algan.TABLE_3,
+        every_method.MTD_SPLIT,
+        algan.TABLE_4,
+        ygan.TABLE_4,
+        algan.TABLE_7,
+        adegan.FIGURE_3,
+        every_method.CONTAMINATION,
+        agad.TABLE_9,
+        ygan.TABLE_6,
+        ygan.FIGURE_8,
+        adegan.TABLE_2,
+        agad.TABLE_4,
+        agad.TABLE_2,
+        ygan.TABLE_5,
+        agad.TABLE_5,
+        agad.TABLE_3,
+        simultaneous_encoder.TABLE_1,
+        algan.TABLE_2,
+    )
+}
+
+
+def table(name: str) -> Table:
+    """The table of this name; ValueError with a list when there is none."""
+    require(name in TABLES, f"expected the name of a table, got {name!r}; choose one of {', '.join(TABLES)}")
+    return TABLES[name]

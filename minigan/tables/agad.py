@@ -1,0 +1,124 @@
+"""The tables of AGAD's paper: three generators, labelled anomalies, with and without L_adcon.
+
+Not declared: Tables 6 and 7 list classes and layers and hold no results; Table 8 (parameters and time for an
+image) is measured without training. Methods of the paper that are not in minigan have no cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from minigan.tables.cells import Cell
+from minigan.tables.settings import baselines, dataset_grid, hyperparameters, two_budgets
+
+#: The generators, with their width in the quick budget: a quarter of the paper's.
+WIDTHS = {"naive": 16, "unet": 8, "unet++": 8}
+#: The generators behind "Ours" in Table 1 (a footnote and appendix B.1).
+OURS = {"mnist": "naive", "fashion_mnist": "unet++", "cifar10": "unet++", "cifar100": "unet++"}
+#: Fractions of labelled anomalies in the training set: of Table 2, and of Tables 3 to 5.
+GAMMAS_2 = (0.0, 0.01, 0.05, 0.1, 0.2)
+GAMMAS_345 = (0.0, 0.01, 0.03, 0.05, 0.1)
+#: The medical data sets of Table 3.
+MEDICAL = ("alzheimer", "chest_xray", "lung_histopathology", "retinal_oct")
+
+
+def agad_runs(
+    budget: str, dataset: str, variants: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The runs of AGAD's variants, {label: hyperparameters}, each of which names its generator."""
+    runs = {}
+    for label, variant in variants.items():
+        settings = hyperparameters(budget, "AGAD", dataset, **variant)
+        if budget == "quick":
+            settings["width"] = WIDTHS[variant["generator"]]
+        runs["AGAD", label] = settings
+    return runs
+
+
+def _generators(*names: str) -> dict[str, dict[str, Any]]:
+    """Plain AGAD with each of these generators, under the label that the published numbers have."""
+    return {f"generator={name}": {"generator": name} for name in names}
+
+
+def _one_class(budget: str) -> Iterator[Cell]:
+    """Table 1: one class is normal, all others are anomalies; no labelled anomalies in training."""
+    for dataset, ours in OURS.items():
+        runs = agad_runs(budget, dataset, _generators(ours)) | baselines(budget, dataset)
+        yield from dataset_grid(budget, "agad-1", dataset, "one_class", runs)
+
+
+TABLE_1 = two_budgets(
+    "agad-1", "AGAD, Table 1: one class of MNIST, Fashion-MNIST, CIFAR", _one_class, ("agad", 1)
+)
+
+
+def _all_generators(budget: str) -> Iterator[Cell]:
+    """Table 9: all three generators on the data sets of Table 1, which has one of them already."""
+    yield from (cell for cell in TABLE_1.cells(budget) if cell.method == "AGAD")
+    for dataset, ours in OURS.items():
+        others = [name for name in WIDTHS if name != ours]
+        runs = agad_runs(budget, dataset, _generators(*others))
+        yield from dataset_grid(budget, "agad-9", dataset, "one_class", runs)
+
+
+TABLE_9 = two_budgets("agad-9", "AGAD, Table 9: three generators", _all_generators, ("agad", 9))
+
+
+def _labelled_anomalies(budget: str) -> Iterator[Cell]:
+    """Table 2: the generators of Table 1 with more and more labelled anomalies."""
+    for dataset in ("mnist", "fashion_mnist", "cifar10"):
+        runs = agad_runs(budget, dataset, _generators(OURS[dataset]))
+        yield from dataset_grid(budget, "agad-2", dataset, "supervised", runs, gammas=GAMMAS_2)
+
+
+TABLE_2 = two_budgets("agad-2", "AGAD, Table 2: labelled anomalies", _labelled_anomalies, ("agad", 2))
+
+
+def _medical(budget: str) -> Iterator[Cell]:
+    """Table 3: four medical data sets, with and without L_adcon.
+
+    Section 5 does not name the generator; sections 6.1 and 6.2 take the U-Net.
+    """
+    variants: dict[str, dict[str, Any]] = {
+        "": {"generator": "unet"},
+        "lambda_adcon=0": {"generator": "unet", "lambda_adcon": 0.0},
+    }
+    for dataset in MEDICAL:
+        runs = agad_runs(budget, dataset, variants) | baselines(budget, dataset)
+        yield from dataset_grid(budget, "agad-3", dataset, "supervised", runs, gammas=GAMMAS_345)
+
+
+TABLE_3 = two_budgets("agad-3", "AGAD, Table 3: four medical sets", _medical, ("agad", 3))
+
+
+def _unet(budget: str, table: str, variants: Mapping[str, Mapping[str, Any]]) -> Iterator[Cell]:
+    """Variants of the U-Net with more and more labelled anomalies, on the data sets of Tables 4 and 5."""
+    with_unet = {label: {"generator": "unet", **variant} for label, variant in variants.items()}
+    for dataset in ("fashion_mnist", "cifar10", "cifar100"):
+        runs = agad_runs(budget, dataset, with_unet)
+        yield from dataset_grid(budget, table, dataset, "supervised", runs, gammas=GAMMAS_345)
+
+
+def _without_adcon(budget: str) -> Iterator[Cell]:
+    """Table 4: the U-Net with and without L_adcon."""
+    variants = {"generator=unet": {}, "generator=unet,lambda_adcon=0": {"lambda_adcon": 0.0}}
+    return _unet(budget, "agad-4", variants)
+
+
+TABLE_4 = two_budgets("agad-4", "AGAD, Table 4: with and without L_adcon", _without_adcon, ("agad", 4))
+
+
+def _batch_norms(budget: str) -> Iterator[Cell]:
+    """Table 5: AdvProp's separate batch norms, and frozen ones. Its last row, with neither, is of Table 4."""
+    auxiliary, frozen = {"auxiliary_norms": True}, {"freeze_norms": True}
+    variants = {
+        "generator=unet,auxiliary_norms=True,freeze_norms=True": auxiliary | frozen,
+        "generator=unet,auxiliary_norms=True": auxiliary,
+        "generator=unet,freeze_norms=True": frozen,
+    }
+    yield from _unet(budget, "agad-5", variants)
+    yield from (cell for cell in TABLE_4.cells(budget) if cell.label == "generator=unet")
+
+
+TABLE_5 = two_budgets("agad-5", "AGAD, Table 5: separate or frozen batch norms", _batch_norms, ("agad", 5))

@@ -1,0 +1,173 @@
+"""What the tables share: targets, sizes of the images, hyperparameters of each budget, and the baselines.
+
+A table of a paper has two budgets. "paper" is what the paper did, as far as it says. "quick" is for two CPU
+cores: a random part of the images, small images, narrow networks, some thousand steps. A number of the quick
+budget shows how a method works, and rarely how well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from minigan.data.arrays import CIFAR10, CIFAR100, FASHION
+from minigan.data.defects import MVTEC
+from minigan.tables.cells import Cell, Runs, Table, grid
+
+#: The classes that are normal, or left out, in turn. A data set that is not here has one target, "all".
+TARGETS: dict[str, tuple[str, ...]] = {
+    "mnist": ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
+    "fashion_mnist": FASHION,
+    "cifar10": CIFAR10,
+    "cifar100": tuple(CIFAR100),
+    "mvtec": MVTEC,
+    "alzheimer": ("NonDemented",),
+    "chest_xray": ("NORMAL",),
+    "lung_histopathology": ("lung_n",),
+    "retinal_oct": ("NORMAL",),
+    "kth_cellvideos": ("normal",),
+}
+
+#: Options of `data.load`. MNIST can shrink to 16 pixels without harm, CIFAR-10 cannot.
+IMAGES: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "mnist": {"size": 16, "n": 7000},
+        "fashion_mnist": {"size": 16, "n": 7000},
+        "cifar10": {"n": 6000},
+        "cifar100": {"labels": "coarse", "n": 12000},
+        "mvtec": {"size": 64},
+        "mtd": {"size": 64},
+        "coil100": {"size": 32},
+        "plantvillage": {"species": ["apple", "strawberry"], "size": 64},
+        "kth_cellvideos": {"size": 32, "n": 6000},
+        "alzheimer": {"size": 32, "n": 3000},
+        "chest_xray": {"size": 32, "n": 3000},
+        "lung_histopathology": {"size": 32, "n": 3000},
+        "retinal_oct": {"size": 32, "n": 3000},
+    },
+    "paper": {
+        "mnist": {"size": 32},
+        "fashion_mnist": {"size": 32},
+        "cifar10": {},
+        "cifar100": {"labels": "coarse"},
+        "mvtec": {"size": 256},
+        "mtd": {"size": 256},
+        "coil100": {"size": 256},
+        "plantvillage": {"size": 256},
+        "kth_cellvideos": {},
+        "alzheimer": {"size": 128},
+        "chest_xray": {"size": 128},
+        "lung_histopathology": {"size": 128},
+        "retinal_oct": {"size": 128},
+    },
+}
+
+#: The quick budget's hyperparameters, where they differ from a method's defaults, which are the paper's.
+#: Learning rates are larger where there are far fewer steps. Batches of AGAD are an eighth of the paper's,
+#: and so is the minimum of labelled anomalies in them; those of the simultaneous encoder are a quarter.
+QUICK: dict[str, dict[str, Any]] = {
+    "ALGAN": {"width": 16, "epochs": 60},
+    "AGAD": {"batch_size": 32, "min_anomalies": 4, "epochs": 40},
+    "ADeGAN": {"width": 16, "epochs": 15},
+    "SimultaneousEncoder": {
+        "kimg": 24,
+        "phase_kimg": 3,
+        "batch_size": 32,
+        "width": 8,
+        "max_width": 32,
+        "z_dim": 64,
+    },
+    "YGAN": {"width": 16, "epochs": 20, "lr": 1e-3},
+    "SoftmaxClassifier": {"width": 16, "epochs": 20, "lr": 1e-3},
+}
+#: Passes over the images, where these are large or many.
+QUICK_EPOCHS: dict[tuple[str, str], int] = {
+    ("AGAD", "cifar10"): 30,
+    ("AGAD", "cifar100"): 30,
+    ("ADeGAN", "cifar10"): 8,
+    ("YGAN", "cifar10"): 10,
+    ("SoftmaxClassifier", "cifar10"): 10,
+    ("YGAN", "plantvillage"): 30,
+    ("SoftmaxClassifier", "plantvillage"): 30,
+}
+#: Passes over the images, where the paper has others than the defaults.
+PAPER_EPOCHS: dict[tuple[str, str], int] = {
+    ("YGAN", "plantvillage"): 200,
+    ("SoftmaxClassifier", "plantvillage"): 200,
+}
+
+#: The classical methods of scikit-learn, as the tables on digits and textures compare them.
+CLASSICAL = ("OneClassSVM", "IsolationForest", "PCA", "KernelDensity", "NearestNeighbors")
+#: The classical baselines in the papers' tables: those that need only seconds there.
+BASELINES = ("PCA", "NearestNeighbors", "IsolationForest")
+#: The largest image that a baseline gets: these methods compare pixels, and more of them add little.
+BASELINE_SIZE = 64
+
+
+def hyperparameters(budget: str, method: str, dataset: str, **varied: Any) -> dict[str, Any]:
+    """A method's hyperparameters on a data set, where they differ from its defaults.
+
+    `varied` is what the table varies. It holds for both budgets and overrides what the budget says.
+    """
+    if budget == "quick":
+        settings = dict(QUICK.get(method, {}))
+        epochs = QUICK_EPOCHS.get((method, dataset))
+        if varied.get("labels") == "cluster" or varied.get("scored_by") == "weak_prototype":
+            settings["cluster_features"] = "pixels"  # EfficientNet's weights have to be downloaded
+    else:
+        settings = {}
+        epochs = PAPER_EPOCHS.get((method, dataset))
+    if epochs is not None:
+        settings["epochs"] = epochs
+    return settings | varied
+
+
+def baselines(budget: str, dataset: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """The runs of the classical baselines, which shrink images above 64x64 to that size."""
+    size = IMAGES[budget][dataset].get("size", 32)
+    settings = {"image_size": BASELINE_SIZE} if size > BASELINE_SIZE else {}
+    return {(method, ""): settings for method in BASELINES}
+
+
+def dataset_grid(
+    budget: str,
+    table: str,
+    dataset: str,
+    protocol: str,
+    runs: Runs,
+    targets: Iterable[str] | None = None,
+    gammas: Iterable[float] = (0.0,),
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Cell]:
+    """The `grid` of a data set in the images of a budget.
+
+    `targets` are by default all of the data set. `options` of `data.load` are added to those of the budget.
+    """
+    return grid(
+        table=table,
+        runs=runs,
+        dataset=dataset,
+        options=IMAGES[budget][dataset] | dict(options or {}),
+        protocol=protocol,
+        targets=TARGETS.get(dataset, ("all",)) if targets is None else targets,
+        gammas=gammas,
+        budget=budget,
+    )
+
+
+def two_budgets(
+    name: str, title: str, declare: Callable[[str], Iterable[Cell]], published: tuple[str, int] | None = None
+) -> Table:
+    """A table with both budgets, from a function of the budget. All cells of the first seed come first."""
+    return Table(
+        name,
+        title,
+        quick=partial(_seed_by_seed, declare, "quick"),
+        paper=partial(_seed_by_seed, declare, "paper"),
+        published=published,
+    )
+
+
+def _seed_by_seed(declare: Callable[[str], Iterable[Cell]], budget: str) -> list[Cell]:
+    return sorted(declare(budget), key=lambda cell: cell.seed)  # keeps the order within a seed
