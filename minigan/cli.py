@@ -1,168 +1,188 @@
 """The command line: score a folder of images, list methods and data sets, rerun tables of experiments.
 
     minigan score photos/ --train good_photos/ --set epochs=50 --out scores.csv
+    minigan methods ALGAN
     minigan reproduce digits --minutes 8
     minigan reproduce --next --minutes 60 --jobs 2
 
-`minigan COMMAND --help` explains each. A mistake is answered with one sentence and exit code 2.
+`minigan COMMAND --help` explains each. A mistake is answered with one sentence and exit code 2, failed runs
+of an experiment with exit code 1. Any other error is a bug in minigan, and shows its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import dataclasses
+import difflib
+import itertools
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import minigan
 from minigan import registry
-from minigan.cells import BUDGETS
-from minigan.registry import METHODS
+from minigan.checks import require
+from minigan.tables.cells import BUDGETS
 
-# What may go wrong with what a user gives, or with training; anything else is a bug and shows itself.
-MISTAKES = (ValueError, TypeError, OSError, FloatingPointError, RuntimeError)
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import Tensor
+
+    from minigan.detector import Detector
+    from minigan.hyperparameters import Hyperparameter
+
+# What a user's input can cause: wrong values, missing files, a training that diverges.
+MISTAKES = (ValueError, OSError, FloatingPointError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, or 2 after a mistake, or 130 when interrupted."""
+    """Run a command; returns the exit code: 0, 1 (failed runs), 2 (a mistake) or 130 (interrupted)."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options)
     except MISTAKES as error:
-        print(f"minigan: {error}", file=sys.stderr)
-        return 2
+        return _complain(error, code=2)
     except KeyboardInterrupt:
-        print("minigan: interrupted; what was finished before is kept", file=sys.stderr)
-        return 130
-    return 0
+        return _complain("interrupted; what was finished before is kept", code=130)
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"minigan: {message}", file=sys.stderr)
+    return code
+
+
+# ---------------------------------------------------------------------- what can be typed
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("minigan", description="Anomaly detection with GANs.")
+    parser.add_argument("--version", action="version", version=f"minigan {minigan.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run, text: str) -> argparse.ArgumentParser:
+    def command(run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(run.__name__, help=text, description=text)
         added.set_defaults(run=run)
         return added
 
-    budget: dict[str, Any] = {
-        "default": "quick",
-        "choices": BUDGETS,
-        "help": "quick: for two cores (the default); paper: what the papers spent",
-    }
-    command(methods, "list the methods")
+    _add_score_options(command(score, "learn from a folder of normal images, then score another folder"))
+    sub = command(methods, "list the methods, or the hyperparameters of one")
+    sub.add_argument("name", nargs="?", metavar="NAME", help="default: all methods, a line each")
     command(datasets, "list the data sets: what is there, what is missing, how to get it")
 
-    sub = command(score, "learn from a folder of normal images, then score the images of another")
-    sub.add_argument("folder", help="images to score")
-    sub.add_argument(
-        "--train",
-        required=True,
-        metavar="FOLDER",
-        help="normal images to learn from; a sub-folder for each sub-class where the method wants these",
-    )
-    sub.add_argument("--method", default="ALGAN", metavar="NAME", help="see `minigan methods`; default ALGAN")
-    sub.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="side; default 64")
-    sub.add_argument(
-        "--set",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="hyperparameters of the method, such as epochs=20",
-    )
-    sub.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
-
-    sub = command(reproduce, "run what a table of experiments still lacks")
+    sub = command(reproduce, "run the experiments of a table that have no result yet")
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("table", nargs="?", help="see `minigan results`")
-    which.add_argument("--next", action="store_true", help="what is missing of all tables, seed by seed")
-    sub.add_argument("--budget", **budget)
+    which.add_argument("--next", action="store_true", help="what is missing in all tables, seed by seed")
+    _add_budget(sub)
     sub.add_argument("--jobs", type=int, metavar="N", help="runs side by side; -1: one on each core")
     sub.add_argument("--minutes", type=float, metavar="M", help="start no run after M minutes")
 
     sub = command(results, "show the tables, or the recorded results of one")
     sub.add_argument("table", nargs="?", help="default: an overview of all")
-    sub.add_argument("--budget", **budget)
+    _add_budget(sub)
     return parser
+
+
+def _add_score_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="images to score")
+    parser.add_argument(
+        "--train",
+        required=True,
+        metavar="FOLDER",
+        help="normal images to learn from; for methods that learn from sub-classes, a sub-folder each",
+    )
+    parser.add_argument(
+        "--method", default="ALGAN", metavar="NAME", help="see `minigan methods`; default ALGAN"
+    )
+    parser.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="side; default: 64")
+    parser.add_argument(
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="hyperparameters of the method, such as epochs=20; see `minigan methods NAME`",
+    )
+    parser.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        default="quick",
+        choices=BUDGETS,
+        help="quick: for two cores (the default); paper: what the papers spent",
+    )
 
 
 # ---------------------------------------------------------------------- the commands
 
-
-def methods(options: argparse.Namespace) -> None:
-    """Every method with the first line of its description."""
-    for name in METHODS:
-        print(f"{name:21}{registry.get(name).__doc__.splitlines()[0]}")
+# What takes long to import is imported inside the commands, so that --help is quick.
 
 
-def datasets(options: argparse.Namespace) -> None:
-    """Every data set with what is there of it, or how to get it."""
-    from minigan import data, sources
-
-    embedded = [(name, "there", "comes with minigan") for name in data._LOADERS]
-    for name, state, note in embedded + sources.status():
-        print(f"{name:21}{state:11}{note}")
-
-
-def score(options: argparse.Namespace) -> None:
+def score(options: argparse.Namespace) -> int:
     """Scores of a folder's images, as a table: file, score, and whether it lies above the threshold."""
-    import pandas as pd  # inside the commands, so that --help is quick
+    import pandas as pd
 
-    from minigan import images
-
-    method = registry.get(options.method)
-    detector = method(**{"image_size": options.image_size} | _settings(method, options.set))
-    # All that can be wrong is looked at before training, which may take hours.
-    detector._check_parameters()
-    if detector.holdout == 0:
-        raise ValueError("--set holdout=0 leaves no images for the threshold; give a share such as 0.1")
-    if options.out and not Path(options.out).parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(Path(options.out).parent)!r} to write scores into")
-    if options.out and Path(options.out).is_dir():
-        raise IsADirectoryError(f"{options.out!r} is a folder; give --out the path of a file")
-    files = images.image_files(options.folder)
-    train = images.read_folder(options.train, size=detector.image_size)  # (n, c, h, w)
-    if len(train) < 3:
-        raise ValueError(
-            f"{len(train)} images to learn from are too few, one is kept for the threshold; give 100 or more"
-        )
-    test = images.read_folder(options.folder, size=detector.image_size, channels=train.shape[1])
-
-    labels = None
-    if detector.label_meaning == "classes" and detector.labels == "given":
-        try:
-            labels = images.folder_classes(options.train)
-        except ValueError as error:
-            raise ValueError(f"{error}, or let --set labels=cluster find sub-classes") from error
+    # Everything that can be wrong is checked before training, which may take hours.
+    detector = _detector(options)
+    _check_output_file(options.out)
+    train, test, files = _images(options, detector)
+    labels = _labels(options.train, detector)
     scores = detector.fit(train, labels).anomaly_score(test)
-    names = [path.relative_to(options.folder).as_posix() for path in files]
-    table = pd.DataFrame({"file": names, "score": scores, "anomalous": scores > detector.threshold_})
+    table = pd.DataFrame({"file": files, "score": scores, "anomalous": scores > detector.threshold_})
     if options.out:
         table.to_csv(options.out, index=False)
     else:
         print(table.to_string(index=False))
     flagged, where = int(table["anomalous"].sum()), f"; see {options.out}" if options.out else ""
     print(f"{flagged} of {len(table)} images lie above the threshold {detector.threshold_:.4g}{where}")
+    return 0
 
 
-def reproduce(options: argparse.Namespace) -> None:
-    """Run the missing cells of a table, or of all, and say how far that is."""
+def methods(options: argparse.Namespace) -> int:
+    """Every method with the first line of its description, or the hyperparameters of one method."""
+    if options.name is not None:
+        _print_hyperparameters(_method(options.name))
+        return 0
+    for name in registry.METHODS:
+        print(f"{name:21}{_first_line(registry.get(name))}")
+    return 0
+
+
+def datasets(options: argparse.Namespace) -> int:
+    """Every data set with what is there of it, or how to get it."""
+    from minigan import data
+
+    bundled = [(name, "there", "comes with minigan") for name in data.BUNDLED]
+    for name, state, note in bundled + data.status():
+        print(f"{name:21}{state:11}{note}")
+    return 0
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Run the missing cells of a table, or of all, and print how many are recorded."""
     from minigan import experiments
 
     name = None if options.next else options.table
-    done = experiments.reproduce(name, options.jobs, options.minutes, budget=options.budget)
+    try:
+        done = experiments.reproduce(name, options.jobs, options.minutes, budget=options.budget)
+    except experiments.RunsFailed as error:
+        return _complain(error, code=1)
+    except experiments.Interrupted as error:
+        return _complain(error, code=130)
     if name is None:
         _print_overview(done)
     else:
         print(f"{name}: {done['auroc'].notna().sum()} of {len(done)} runs recorded")
+    return 0
 
 
-def results(options: argparse.Namespace) -> None:
-    """All tables with how far they are, or one table's means."""
+def results(options: argparse.Namespace) -> int:
+    """All tables with the number of recorded runs, or one table's means."""
     from minigan import experiments, tables
 
     if options.table is None:
@@ -170,34 +190,119 @@ def results(options: argparse.Namespace) -> None:
     else:
         print(tables.table(options.table).title)
         print(experiments.summary(options.table, budget=options.budget).round(3).to_string(na_rep="-"))
+    return 0
 
 
-# ---------------------------------------------------------------------- inside
+# ---------------------------------------------------------------------- inside `score`
 
 
-def _print_overview(tables: Any) -> None:
-    for name, table in tables.iterrows():
-        print(f"{name:35}{table['recorded']:5} of {table['runs']:5} runs recorded; {table['title']}")
+def _detector(options: argparse.Namespace) -> Detector:
+    """The detector that was asked for, with checked hyperparameters."""
+    method = _method(options.method)
+    detector = method(**{"image_size": options.image_size} | _settings(method, options.set))
+    detector._check_parameters()
+    require(
+        detector.holdout > 0,
+        "expected holdout to be above 0, because the threshold comes from held-out images, got 0; pass "
+        "--set holdout=0.1",
+    )
+    return detector
 
 
-def _settings(method: type, texts: Sequence[str]) -> dict[str, Any]:
+def _settings(method: type[Detector], texts: Sequence[str]) -> dict[str, Any]:
     """["epochs=20", "augment=('hflip',)"] -> {"epochs": 20, "augment": ("hflip",)}; text stays text."""
-    fields = {field.name: field for field in dataclasses.fields(method)}
-    settings = {}
+    from minigan.detector import parameter_types
+
+    settings: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals or name not in fields:
+        require(bool(equals), f"expected --set NAME=VALUE, got {text!r}; write {text}=VALUE")
+        if name not in parameter_types(method):
+            nearest = difflib.get_close_matches(name, parameter_types(method), n=1)
+            advice = f"did you mean {nearest[0]}? `minigan methods" if nearest else "`minigan methods"
             raise ValueError(
-                f"--set {text!r}: expected NAME=VALUE with a name that {method.__name__} knows: "
-                f"{', '.join(fields)}"
+                f"expected a hyperparameter of {method.__name__}, got --set {text!r}; {advice} "
+                f"{method.__name__}` lists all"
             )
         try:
             settings[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             settings[name] = value
-        kind, default = fields[name].type, fields[name].default
-        # Those of more than one type, such as int | None, are left to the method.
-        wanted = {"int": int, "float": (int, float), "bool": bool}.get(kind, object)
-        if not isinstance(settings[name], wanted):
-            raise ValueError(f"--set {text!r}: expected a value of type {kind}, such as {name}={default}")
     return settings
+
+
+def _check_output_file(path: str | None) -> None:
+    if path is None:
+        return
+    if Path(path).is_dir():
+        raise IsADirectoryError(
+            f"expected --out to be a file, got {path!r}, which is a folder; pass the path of a file"
+        )
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(
+            f"expected --out in a folder that exists, got {path!r}; make the folder "
+            f"{str(Path(path).parent)!r} first"
+        )
+
+
+def _images(options: argparse.Namespace, detector: Detector) -> tuple[Tensor, Tensor, list[str]]:
+    """Training and test images, (n, c, h, w) each, and the names of the test images' files."""
+    from minigan import images
+    from minigan.image_files import find_images
+
+    files = find_images(options.folder)
+    train = images.read_folder(options.train, size=detector.image_size)
+    require(
+        len(train) >= 3,
+        f"expected at least 3 training images, one of them for the threshold, got {len(train)}; pass 100 or "
+        "more if you can",
+    )
+    test = images.read_folder(options.folder, size=detector.image_size, channels=train.shape[1])
+    return train, test, [path.relative_to(options.folder).as_posix() for path in files]
+
+
+def _labels(folder: str, detector: Detector) -> np.ndarray | None:
+    """The sub-classes of the training images, for methods that learn from given ones."""
+    from minigan.image_files import folder_classes
+
+    if detector.label_meaning != "classes" or getattr(detector, "labels", "") != "given":
+        return None
+    try:
+        return folder_classes(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}, or let --set labels=cluster find sub-classes") from error
+
+
+# ---------------------------------------------------------------------- inside `methods` and `results`
+
+
+def _method(name: str) -> type[Detector]:
+    """The class of a method; capital and small letters are the same here."""
+    known = {method.lower(): method for method in registry.METHODS}
+    return registry.get(known.get(name.lower(), name))
+
+
+def _first_line(method: type[Detector]) -> str:
+    return (method.__doc__ or "").splitlines()[0]
+
+
+def _print_hyperparameters(method: type[Detector]) -> None:
+    from minigan.hyperparameters import hyperparameters
+
+    print(f"{method.__name__}: {_first_line(method)}")
+    for owner, declared in itertools.groupby(hyperparameters(method), key=lambda p: p.owner):
+        inherited = f", from {owner}" if owner != method.__name__ else ""
+        print(f"\nHyperparameters{inherited}:")
+        for text, sharing in itertools.groupby(declared, key=lambda p: p.text):
+            for parameter in sharing:
+                print(f"  {_declaration(parameter)}")
+            print(textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
+
+
+def _declaration(parameter: Hyperparameter) -> str:
+    return f"{parameter.name}: {parameter.type_text} = {parameter.default!r}"
+
+
+def _print_overview(tables: pd.DataFrame) -> None:
+    for name, table in tables.iterrows():
+        print(f"{name:35}{table['recorded']:5} of {table['runs']:5} runs recorded; {table['title']}")

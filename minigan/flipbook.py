@@ -1,7 +1,7 @@
-"""Flip books: pictures behind sliders, as plain HTML that needs neither a kernel nor a network.
+"""Flip books: interactive figures with sliders, as plain HTML that needs neither a kernel nor a network.
 
-`minigan.plots.flip_book` is this module's. The page that a reader sees holds every picture already; moving a
-slider only exchanges them, in JupyterLab, in the published book, and in a file on disk.
+`minigan.plots.flip_book` is the function of this module. The page holds every picture from the start, and a
+slider only chooses which one is shown. That works in JupyterLab, in the published book and in a file on disk.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from minigan.checks import require
+
 
 def figure_png(figure: Figure | Image.Image, colors: int = 64, dpi: int = 80) -> bytes:
     """A figure or a picture as a small PNG: a palette of `colors` colours and no metadata."""
     if not isinstance(figure, Figure | Image.Image):
         kind = type(figure).__name__
-        raise TypeError(f"expected a matplotlib figure or a PIL image as a frame, got {kind}")
+        raise TypeError(
+            f"expected a matplotlib figure or a PIL image as a frame, got {kind}; return one from frames"
+        )
     buffer = io.BytesIO()
     if isinstance(figure, Figure):
         figure.savefig(buffer, dpi=dpi, facecolor="white")
@@ -40,7 +44,7 @@ def figure_png(figure: Figure | Image.Image, colors: int = 64, dpi: int = 80) ->
 
 @dataclass(frozen=True)
 class FlipBook:
-    """Pictures behind sliders, as HTML; the last line of a notebook's cell shows it."""
+    """Pictures with sliders that choose among them, as HTML; a notebook shows it as a cell's last value."""
 
     html: str
     frames: int
@@ -68,16 +72,17 @@ def flip_book(
     seconds: float = 0.6,
     limit: float = 3.0,
 ) -> FlipBook:
-    """A picture for every combination of the sliders' values, as HTML without kernel or network.
+    """Interactive figure: a picture for every combination of the sliders' values, as HTML.
 
-    With one slider there is also a button that plays the book to its end; nothing moves unasked.
+    It needs no kernel and no network. With one slider there is also a button that plays the pictures in
+    order; nothing moves until it is pressed.
 
     Args:
         frames: figures (closed once drawn) or PIL images, all of one size: a function of the
             sliders' positions, `frames(2, 0)`; a dict, `frames[2, 0]`; or lists, `frames[2][0]`.
         sliders: name and values of each; the values are shown as text.
         caption: a sentence or two below the sliders.
-        alt: each picture in words: a function of the sliders' values, or a list in which the last
+        alt: a description of each picture: a function of the sliders' values, or a list in which the last
             slider changes fastest. When not given, the caption and the values.
         start: the positions shown first; all 0 when not given.
         colors: the size of a picture's palette.
@@ -91,20 +96,61 @@ def flip_book(
     names = [name for name, _ in sliders]
     texts = [[str(value) for value in values] for _, values in sliders]
     sizes = [len(values) for values in texts]
-    if not sizes or min(sizes) < 2:
-        raise ValueError(f"expected sliders with at least two values each, got {list(sliders)}")
+    require(
+        bool(sizes) and min(sizes) >= 2,
+        f"expected sliders with at least two values each, got {list(sliders)}",
+    )
     positions = list(product(*map(range, sizes)))
     first = positions[0] if start is None else tuple(start)
-    if first not in positions:
-        raise ValueError(f"expected a start from {positions[0]} to {positions[-1]}, got {first}")
+    require(first in positions, f"expected a start from {positions[0]} to {positions[-1]}, got {first}")
     if callable(alt):
-        alt = [alt(*state) for state in product(*(values for _, values in sliders))]
+        alts = [alt(*state) for state in product(*(values for _, values in sliders))]
     elif alt is None:
         states = [", ".join(map("{} {}".format, names, state)) for state in product(*texts)]
-        alt = [f"{caption} {state}".strip() for state in states]
-    if len(alt) != len(positions):
-        raise ValueError(f"expected {len(positions)} alternative texts, one a frame, got {len(alt)}")
+        alts = [f"{caption} {state}".strip() for state in states]
+    else:
+        alts = list(alt)
+    require(
+        len(alts) == len(positions),
+        f"expected {len(positions)} alternative texts, one for each frame, got {len(alts)}",
+    )
+    pictures, (width, height) = _pictures(frames, positions, sizes, colors, dpi)
 
+    data = {"frames": pictures, "alts": alts, "values": texts, "wait": 1000 * seconds}
+    # The ids come from the contents: unique on a page, and the same in every run.
+    digest = hashlib.sha256(json.dumps([data, names, caption, first]).encode()).hexdigest()
+    key = f"flip-book-{digest[:12]}"
+    sliders_html = [
+        _slider(f"{key}-{i}", name, values, at)
+        for i, (name, values, at) in enumerate(zip(names, texts, first, strict=True))
+    ]
+    shown = positions.index(first)
+    html = _BOOK.substitute(
+        key=key,
+        width=width,
+        image=f'width="{width}" height="{height}" alt="{escape(alts[shown])}" '
+        f'src="data:image/png;base64,{pictures[shown]}"',
+        controls="\n".join(sliders_html),
+        button='<button type="button">Play</button>' if len(sizes) == 1 else "",
+        caption=f"<figcaption>{escape(caption)}</figcaption>" if caption else "",
+        data=json.dumps(data).replace("<", "\\u003c"),  # so that no text can end the script
+    )
+    require(
+        len(html) <= limit * 1e6,
+        f"expected a flip book of at most {limit:g} MB, got {len(html) / 1e6:.1f} MB for {len(pictures)} "
+        "frames; give the sliders fewer values, or lower dpi or colors",
+    )
+    return FlipBook(html, len(pictures))
+
+
+def _pictures(
+    frames: Callable | Mapping | Sequence,
+    positions: Sequence[tuple[int, ...]],
+    sizes: Sequence[int],
+    colors: int,
+    dpi: int,
+) -> tuple[list[str], tuple[int, int]]:
+    """Every frame as a PNG in base64, and their common width and height in pixels."""
     pictures = []
     for position in positions:
         frame = _frame(frames, position, sizes)
@@ -112,54 +158,33 @@ def flip_book(
         if isinstance(frame, Figure):
             plt.close(frame)  # or the notebook would show it as well
     shapes = sorted({Image.open(io.BytesIO(picture)).size for picture in pictures})
-    if len(shapes) > 1:
-        raise ValueError(f"expected frames of one size, got sizes {shapes} in pixels")
-    encoded = [base64.b64encode(picture).decode() for picture in pictures]
+    require(len(shapes) == 1, f"expected frames of one size, got the sizes {shapes} in pixels")
+    return [base64.b64encode(picture).decode() for picture in pictures], shapes[0]
 
-    data = {"frames": encoded, "alts": list(alt), "values": texts, "wait": 1000 * seconds}
-    # The ids come from the contents: unique on a page, and the same in every run.
-    digest = hashlib.sha256(json.dumps([data, names, caption, first]).encode()).hexdigest()
-    key = f"flip-book-{digest[:12]}"
+
+def _slider(key: str, name: str, values: Sequence[str], at: int) -> str:
+    """The HTML of one slider with its label and the value that it shows."""
     # JupyterLab leaves the arrow keys to elements with data-lm-suppress-shortcuts.
-    controls = [
-        f'<label for="{key}-{i}">{escape(name)}</label>\n'
-        f'<input type="range" id="{key}-{i}" min="0" max="{len(values) - 1}" value="{at}" '
+    return (
+        f'<label for="{key}">{escape(name)}</label>\n'
+        f'<input type="range" id="{key}" min="0" max="{len(values) - 1}" value="{at}" '
         f'aria-valuetext="{escape(values[at])}" autocomplete="off" data-lm-suppress-shortcuts>\n'
-        f'<output for="{key}-{i}" aria-live="off" style="min-width: {max(map(len, values))}ch">'
+        f'<output for="{key}" aria-live="off" style="min-width: {max(map(len, values))}ch">'
         f"{escape(values[at])}</output>"
-        for i, (name, values, at) in enumerate(zip(names, texts, first, strict=True))
-    ]
-    width, height = shapes[0]
-    shown = positions.index(first)
-    html = _BOOK.substitute(
-        key=key,
-        width=width,
-        image=f'width="{width}" height="{height}" alt="{escape(alt[shown])}" '
-        f'src="data:image/png;base64,{encoded[shown]}"',
-        controls="\n".join(controls),
-        button='<button type="button">Play</button>' if len(sizes) == 1 else "",
-        caption=f"<figcaption>{escape(caption)}</figcaption>" if caption else "",
-        data=json.dumps(data).replace("<", "\\u003c"),  # a text cannot end the script
     )
-    if len(html) > limit * 1e6:
-        raise ValueError(
-            f"{len(pictures)} frames make a flip book of {len(html) / 1e6:.1f} MB, above the limit of "
-            f"{limit:g} MB; give the sliders fewer values, or lower dpi or colors"
-        )
-    return FlipBook(html, len(pictures))
 
 
-def _frame(frames: Callable | Mapping | Sequence, position: tuple[int, ...], sizes: list[int]):
+def _frame(
+    frames: Callable | Mapping | Sequence, position: tuple[int, ...], sizes: Sequence[int]
+) -> Figure | Image.Image:
     """The frame at one position of the sliders."""
     if callable(frames):
         return frames(*position)
     needed = math.prod(sizes) if isinstance(frames, Mapping) else sizes[0]
     given = len(frames) if isinstance(frames, Mapping | Sequence) else type(frames).__name__
-    if given != needed:
-        raise ValueError(f"expected {needed} frames for sliders of {sizes} values, got {given}")
+    require(given == needed, f"expected {needed} frames for sliders of {list(sizes)} values, got {given}")
     if isinstance(frames, Mapping):
-        if position not in frames:
-            raise ValueError(f"there is no frame for the positions {position}")
+        require(position in frames, f"expected a frame for the positions {position}, got none")
         return frames[position]
     inner = frames[position[0]]
     return _frame(inner, position[1:], sizes[1:]) if len(position) > 1 else inner
@@ -177,7 +202,7 @@ $book</body>
 </html>
 """)
 
-# The script may run again, and serves all copies: JupyterLab can show one output twice.
+# JupyterLab can show one output twice. The script then runs again, and each run serves all copies.
 _BOOK = Template("""<style>
 .flip-book { margin: 1rem auto; }
 .flip-book img { display: block; max-width: 100%; height: auto; background: white;

@@ -12,12 +12,13 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import re
 import textwrap
+import types
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Hyperparameter:
     """One hyperparameter of a method: what it is called, what it may be, and what it means."""
 
     name: str
-    type_text: str  # the annotation, such as "int | None"
+    type_text: str  # such as "int | None"
     default: Any
     text: str  # the comment, as one paragraph; "" without one
     owner: str  # the class that declares it: the method itself, or a base class
@@ -38,9 +39,8 @@ def hyperparameters(detector: type) -> list[Hyperparameter]:
     name, means what it means there. Otherwise it belongs to the group of fields that begins with the last
     comment: one comment on `lambda_rec` serves `lambda_adv` on the next line.
     """
-    found = [_describe(detector, field.name, field.default) for field in dataclasses.fields(detector)]
-    own = [parameter for parameter in found if parameter.owner == detector.__name__]
-    return own + [parameter for parameter in found if parameter.owner != detector.__name__]
+    fields = dataclasses.fields(detector)
+    return _own_first(detector, [_describe(detector, field.name, field.default) for field in fields])
 
 
 def class_variables(detector: type) -> list[Hyperparameter]:
@@ -48,64 +48,71 @@ def class_variables(detector: type) -> list[Hyperparameter]:
 
     They are facts about the method, not settings; `default` is their value.
     """
-    declared = [_declarations(cls) for cls in _classes(detector)]
-    names = dict.fromkeys(name for each in declared for name in each if each[name].is_class_variable)
-    return [_describe(detector, name, getattr(detector, name)) for name in names]
+    hints = typing.get_type_hints(detector)
+    names = [name for name, hint in hints.items() if ClassVar in (hint, typing.get_origin(hint))]
+    return _own_first(detector, [_describe(detector, name, getattr(detector, name)) for name in names])
 
 
-def _classes(detector: type) -> list[type]:
-    """The detector class and its base classes, as far as they are dataclasses, the nearest first."""
-    return [cls for cls in detector.__mro__ if dataclasses.is_dataclass(cls)]
+def _own_first(detector: type, entries: Sequence[Hyperparameter]) -> list[Hyperparameter]:
+    own = [entry for entry in entries if entry.owner == detector.__name__]
+    return own + [entry for entry in entries if entry.owner != detector.__name__]
 
 
 def _describe(detector: type, name: str, default: Any) -> Hyperparameter:
-    declaring = [cls for cls in _classes(detector) if name in _declarations(cls)]
-    types = [_declarations(cls)[name].type_text for cls in declaring]
-    type_text = next((text for text in types if text), "")  # a bare ClassVar repeats the type of the base
-    return Hyperparameter(name, type_text, default, _text(name, declaring), declaring[0].__name__)
+    declaring = [cls for cls in detector.__mro__ if name in inspect.get_annotations(cls)]  # the nearest first
+    hints = [typing.get_type_hints(cls)[name] for cls in declaring]
+    # A bare ClassVar repeats the type of the base class.
+    hint = next((hint for hint in hints if hint is not ClassVar), ClassVar)
+    return Hyperparameter(name, _type_text(hint), default, _text(name, declaring), declaring[0].__name__)
+
+
+def _type_text(hint: Any) -> str:
+    """A type as it is written in code, with aliases spelled out: "tuple[int, ...]", "str | None"."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin is ClassVar:
+        return _type_text(inside[0])
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(_type_text, inside))
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, inside))}]"
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_type_text, inside))}]"
+    if hint is type(None):
+        return "None"
+    if hint is Ellipsis:
+        return "..."
+    package = hint.__module__.split(".")[0]
+    return hint.__name__ if package in ("builtins", "typing") else f"{package}.{hint.__name__}"
 
 
 def _text(name: str, declaring: Sequence[type]) -> str:
     """The comment directly above the name, else that of a base class, else that of its group."""
     if not declaring:
         return ""
-    declaration = _declarations(declaring[0])[name]
-    return declaration.comment or _text(name, declaring[1:]) or declaration.group_comment
-
-
-@dataclass(frozen=True)
-class _Declaration:
-    """An annotated name in the body of a class."""
-
-    type_text: str  # "" for a bare ClassVar
-    is_class_variable: bool
-    comment: str  # directly above it
-    group_comment: str  # above the first of the lines that it stands among
+    comment, group_comment = _comments(declaring[0])[name]
+    return comment or _text(name, declaring[1:]) or group_comment
 
 
 @cache
-def _declarations(cls: type) -> dict[str, _Declaration]:
-    """The annotated names in the source of one class, without those of its base classes."""
+def _comments(cls: type) -> dict[str, tuple[str, str]]:
+    """Each annotated name in the source of one class: the comment directly above it, and that of its group.
+
+    A group is of consecutive lines; its comment stands above the first of them.
+    """
     source = textwrap.dedent(inspect.getsource(cls))
     lines = source.splitlines()
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.ClassDef)
-    declarations, group_comment, last_line = {}, "", 0
+    definition = typing.cast(ast.ClassDef, ast.parse(source).body[0])
+    comments: dict[str, tuple[str, str]] = {}
+    group_comment, last_line = "", 0
     for node in definition.body:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
             continue
         comment = _comment_above(lines, node.lineno)
         if comment or last_line != node.lineno - 1:  # a new comment, or a gap: a new group
             group_comment = comment
-        type_text = ast.unparse(node.annotation)
-        declarations[node.target.id] = _Declaration(
-            type_text=re.sub(r"^ClassVar\[(.*)\]$|^ClassVar$", r"\1", type_text),
-            is_class_variable=type_text.startswith("ClassVar"),
-            comment=comment,
-            group_comment=group_comment,
-        )
-        last_line = node.end_lineno
-    return declarations
+        comments[node.target.id] = comment, group_comment
+        last_line = node.end_lineno or node.lineno
+    return comments
 
 
 def _comment_above(lines: Sequence[str], number: int) -> str:

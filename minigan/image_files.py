@@ -104,6 +104,7 @@ def read_images(
             if array.ndim == 3 and out.ndim == 3:  # the first file with colour: all before it were grey
                 out = np.repeat(out[..., None], 3, axis=3)
             out[i] = array[..., None] if array.ndim == 2 and out.ndim == 4 else array
+    assert out is not None  # there is at least one file
     return out
 
 
@@ -116,13 +117,13 @@ def read_masks(files: Sequence[Path | None], shape: tuple[int, int]) -> np.ndarr
     for mask, path in zip(masks, files, strict=True):
         if path is not None:
             marked = np.where(_read_image(path, None, 1) > 127, np.uint8(255), np.uint8(0))
-            mask[:] = np.asarray(Image.fromarray(marked).resize(shape[::-1], Image.BOX)) > 0
+            mask[:] = np.asarray(Image.fromarray(marked).resize(shape[::-1], Image.Resampling.BOX)) > 0
     return masks
 
 
 def resized(image: Image.Image, size: int | None) -> Image.Image:
     """A Pillow image at `size` x `size` pixels, bilinear and antialiased; None leaves it as it is."""
-    return image if size is None else image.resize((size, size), Image.BILINEAR)
+    return image if size is None else image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def reason(error: Exception) -> str:

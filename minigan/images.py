@@ -16,6 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from minigan.image_files import find_images, read_images
 from minigan.image_files import folder_classes as folder_classes  # part of this module's public face
 
 #: The kinds of `augment`.
-AUGMENTATIONS = ("hflip", "vflip", "rotate")
+Augmentation = Literal["hflip", "vflip", "rotate"]
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 
 
 def as_tensor(images: object, *, size: int | None = None, channels: int | None = None) -> Tensor:
@@ -123,7 +125,7 @@ def warn_if_unit_range(x: Tensor) -> None:
 
 
 def resize(x: Tensor, size: int) -> Tensor:
-    """Resize images by torch, bilinear and antialiased: (n, c, h, w) -> (n, c, size, size), same data type."""
+    """Resize by torch, bilinear and antialiased: (n, c, h, w) -> (n, c, size, size), the same data type."""
     if tuple(x.shape[2:]) == (size, size):
         return x
     # By the hundred: the float copy of a whole data set need not fit into memory.

@@ -1,10 +1,11 @@
-"""The figures of the book: one style, one colour for one thing, labels beside what they name.
+"""Figures in the book's style: histograms of scores, ROC curves, image grids, training curves, results.
 
-Blue is normal, vermillion is anomalous, green is what a generator made up, in every figure. Readers
-with any kind of colour vision tell the three apart (Okabe and Ito, https://jfly.uni-koeln.de/color).
+In every figure blue is normal, vermillion is anomalous and green is generated. Readers with any kind of
+colour vision can distinguish the three (Okabe and Ito, https://jfly.uni-koeln.de/color). Labels stand beside
+what they name.
 
-Every function draws on the axes that it is given (`ax`), or on new ones, and returns them. Titles
-are left to the caller: a title states what this one figure shows.
+Every function draws on the axes that it gets (`ax`), or on new ones, and returns them. It sets no title: the
+caller knows what the figure shows.
 """
 
 from __future__ import annotations
@@ -24,22 +25,25 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import roc_curve
 
-from minigan.flipbook import FlipBook, figure_png, flip_book  # noqa: F401 (part of this module's face)
+from minigan.checks import require
+from minigan.flipbook import FlipBook as FlipBook  # these three are part of the public names here
+from minigan.flipbook import figure_png as figure_png
+from minigan.flipbook import flip_book as flip_book
 from minigan.images import as_tensor
 from minigan.metrics import auroc
 
 NORMAL = "#0072B2"  # blue
 ANOMALOUS = "#D55E00"  # vermillion
-FAKE = "#009E73"  # green: normal images or points that a generator made up
+FAKE = "#009E73"  # green: generated images or points
 GREY = "#595959"
-# Lines that are neither normal nor anomalous (losses, methods), dark enough to be read as text.
+#: Colours of lines that are neither normal nor anomalous (losses, methods), dark enough for text.
 LINES = ("#332288", "#AA4499", "#117733", "#882255", "#4D4D4D", "#806000")
-# Blue below the threshold, white at it, vermillion above; pale, so that points stay visible on it.
+#: Blue below the threshold, white at it, vermillion above it; pale, so that points stay visible on it.
 FIELD_COLORS = LinearSegmentedColormap.from_list("field", ["#5AA9D6", "#FFFFFF", "#F0955A"])
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for the book; call it once, at the top of a notebook."""
+    """The book's style: sets matplotlib's defaults; call it once, at the top of a notebook."""
     plt.rcParams.update(
         {
             "figure.dpi": 90,
@@ -63,7 +67,7 @@ def use_style() -> None:
 
 
 def color_of(name: str) -> str:
-    """The colour of a group: "fake anomalous" -> ANOMALOUS, "fake" -> FAKE, "real" -> NORMAL."""
+    """The colour of a group by its name: "fake anomalous" -> ANOMALOUS, "fake" -> FAKE, "real" -> NORMAL."""
     meanings = {ANOMALOUS: ("anomal",), FAKE: ("fake", "generated"), NORMAL: ("normal", "real")}
     for color, words in meanings.items():
         if any(word in name.lower() for word in words):
@@ -79,12 +83,12 @@ def image_grid(
     borders: Sequence[int | str | None] | np.ndarray | None = None,
     pad: int = 6,
 ) -> Image.Image:
-    """Many images as one picture, row by row, enlarged without smoothing.
+    """Image grid: many images as one picture, row by row, enlarged without smoothing.
 
-    One picture is a far smaller PNG than a matplotlib figure with axes around every image.
+    As a PNG it is far smaller than a matplotlib figure with axes around every image.
 
     Args:
-        images: whatever `images.as_tensor` takes, for instance (n, h, w) uint8.
+        images: any form that `images.as_tensor` takes, for instance (n, h, w) uint8.
         columns: images in a row; at most ten when not given.
         scale: screen pixels per image pixel; when not given, images become about 64 pixels wide.
         titles: a line of text above each row.
@@ -92,22 +96,21 @@ def image_grid(
         pad: pixels between images; a border fills half of them.
     """
     x = as_tensor(images)
-    if x.ndim != 4:
-        raise ValueError(f"expected images, got shape {tuple(x.shape)}; show a single one as x[None]")
+    require(x.ndim == 4, f"expected images, got shape {tuple(x.shape)}; pass a single one as x[None]")
     if x.is_floating_point():
         x = ((x + 1) * 127.5).round().to(torch.uint8)
     pixels = x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()  # (n, h, w, 3)
     n, height, width, _ = pixels.shape
     columns = columns or min(n, 10)
     rows = math.ceil(n / columns)
-    if titles is not None and len(titles) != rows:
-        raise ValueError(f"expected a title for each of {rows} rows, got {len(titles)}")
-    if borders is not None and len(borders) != n:
-        raise ValueError(f"expected a border for each of {n} images, got {len(borders)}")
+    if titles is not None:
+        require(len(titles) == rows, f"expected a title for each of {rows} rows, got {len(titles)}")
+    if borders is not None:
+        require(len(borders) == n, f"expected a border for each of {n} images, got {len(borders)}")
 
     scale = scale or max(1, round(64 / width))
     height, width = height * scale, width * scale
-    font = ImageFont.load_default(max(14, columns * (width + pad) // 36))  # phones shrink pictures
+    font = ImageFont.load_default(max(14, columns * (width + pad) // 36))  # readable on a phone, too
     line = 0 if titles is None else math.ceil(1.5 * font.size)
     step = height + pad + line
     sheet = Image.new("RGB", (columns * (width + pad) + pad, rows * step + pad), "white")
@@ -116,10 +119,10 @@ def image_grid(
         draw.text((pad, row * step + pad), title, fill="#222222", font=font)
     for i, image in enumerate(pixels):
         left, top = pad + i % columns * (width + pad), pad + i // columns * step + line
-        border, edge = None if borders is None else borders[i], pad // 2
+        border = None if borders is None else borders[i]
         if border is not None:
-            color = border if isinstance(border, str) else (NORMAL, ANOMALOUS)[int(border)]
-            right, bottom = left + width - 1, top + height - 1
+            color = border if isinstance(border, str) else {0: NORMAL, 1: ANOMALOUS}[int(border)]
+            edge, right, bottom = pad // 2, left + width - 1, top + height - 1
             draw.rectangle((left - edge, top - edge, right + edge, bottom + edge), color)
         enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left, top))
@@ -129,24 +132,24 @@ def image_grid(
 def score_histogram(
     scores: ArrayLike, labels: ArrayLike, threshold: float | None = None, ax: Axes | None = None
 ) -> Axes:
-    """The anomaly scores of normal (label 0) and anomalous (label 1) images, a histogram each.
+    """Histograms of the anomaly scores of normal (label 0) and anomalous (label 1) images.
 
-    Bars are shares of their own class, so that a rare class is as visible as a common one.
+    Bars are fractions of their own class, so that a rare class is as visible as a common one.
     """
     scores, labels = _array(scores), _array(labels)
-    if scores.ndim != 1 or scores.shape != labels.shape or not np.isfinite(scores).all():
-        raise ValueError(
-            f"expected a finite score and a label per image, got {np.isfinite(scores).sum()} finite "
-            f"scores in an array of shape {scores.shape} and labels of shape {labels.shape}"
-        )
+    require(
+        scores.ndim == 1 and scores.shape == labels.shape and bool(np.isfinite(scores).all()),
+        f"expected a finite score and a label for each image, got {np.isfinite(scores).sum()} finite "
+        f"scores in an array of shape {scores.shape} and labels of shape {labels.shape}",
+    )
     ax = ax or plt.subplots()[1]
     edges = np.histogram_bin_edges(scores, bins=30)
     groups = [("normal", scores[labels == 0]), ("anomalous", scores[labels == 1])]
     groups = [(name, values) for name, values in groups if len(values)]
     for name, values in groups:
-        shares = np.full(len(values), 1 / len(values))
-        ax.hist(values, edges, weights=shares, color=color_of(name), alpha=0.55, histtype="stepfilled")
-    # The names stand above the bars, left and right as the classes lie on the axis.
+        weights = np.full(len(values), 1 / len(values))  # bars of a class sum to 1
+        ax.hist(values, edges, weights=weights, color=color_of(name), alpha=0.55, histtype="stepfilled")
+    # The names stand above the bars, in the order of the classes on the axis.
     ax.set_ylim(top=1.25 * ax.get_ylim()[1])
     groups.sort(key=lambda group: np.median(group[1]))
     for (name, values), x, side in zip(groups, (0.01, 0.99), ("left", "right"), strict=False):
@@ -155,7 +158,7 @@ def score_histogram(
     if threshold is not None:
         ax.axvline(threshold, 0, 0.85, color="black", linestyle="--", linewidth=1.5)
         ax.text(threshold, 0.86, "threshold", transform=ax.get_xaxis_transform(), ha="center")
-    ax.set(xlabel="anomaly score", ylabel="share of the class")
+    ax.set(xlabel="anomaly score", ylabel="fraction of the class")
     return ax
 
 
@@ -165,13 +168,13 @@ def roc(
     threshold: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """ROC curves, each named with its AUROC.
+    """ROC curves, each named with its AUROC: the true positive rate against the false positive rate.
 
     Args:
         labels: (n,) of 0 (normal) and 1 (anomalous).
         scores: (n,) anomaly scores, or name -> scores for one curve each.
-        threshold: a dot marks what is found when scores from it upwards are flagged.
-        ax: where to draw.
+        threshold: a dot marks the two rates when images that score at least this are predicted anomalous.
+        ax: the axes to draw on; new ones when not given.
     """
     labels = _array(labels)
     curves = scores if isinstance(scores, Mapping) else {"AUROC": scores}
@@ -179,7 +182,7 @@ def roc(
     areas = {name: auroc(labels, values) for name, values in curves.items()}
     ax = ax or plt.subplots(figsize=(4.5, 4.5))[1]
     ax.plot([0, 1], [0, 1], color="#BBBBBB", linestyle=":")
-    # All curves meet in two corners; their names fill the empty one below, the best at the top.
+    # Curves end in two corners; their names are written in the empty one below, the best at the top.
     colors = dict(zip(curves, cycle(LINES), strict=False))
     for i, name in enumerate(sorted(areas, key=areas.get)):
         color = colors[name]
@@ -193,7 +196,7 @@ def roc(
     if isinstance(scores, Mapping):
         ax.text(0.99, 0.03 + 0.075 * len(areas), "AUROC", color=GREY, ha="right")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    ax.set(xlabel="share of normal images flagged", ylabel="share of anomalies found")
+    ax.set(xlabel="fraction of normal images flagged", ylabel="fraction of anomalies found")
     return ax
 
 
@@ -206,32 +209,34 @@ def field(
     levels: int | Sequence[float] = 10,
     ax: Axes | None = None,
 ) -> Axes:
-    """The anomaly score of every point of the plane as a map, with sets of points on top.
+    """Map of the anomaly score over the plane, with sets of points on top.
 
     Args:
         score: (m, 2) float32 -> (m,) scores, higher = more anomalous.
         bounds: left, right, bottom, top.
-        resolution: places along each side at which the score is asked for.
+        resolution: points along each side at which the score is computed.
         points: name -> (n, 2); the colour follows from the name, see `color_of`.
         threshold: the score that is drawn white, with a black line along it.
-        levels: the number of bands, spread evenly around the threshold, or their edges. Give edges
+        levels: the number of bands, spread evenly around the threshold, or their edges. Pass edges
             when several maps share one scale.
-        ax: where to draw.
+        ax: the axes to draw on; new ones when not given.
     """
     left, right, bottom, top = bounds
     x, y = np.linspace(left, right, resolution), np.linspace(bottom, top, resolution)
     plane = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
     values = _array(score(plane)).astype(float)
-    if values.size != len(plane) or not np.isfinite(values).all():
-        raise ValueError(
-            f"expected score to return {len(plane)} finite numbers, one per point, got "
-            f"{np.isfinite(values).sum()} finite ones in an array of shape {values.shape}"
-        )
+    require(
+        values.size == len(plane) and bool(np.isfinite(values).all()),
+        f"expected score to return {len(plane)} finite numbers, one for each point, got "
+        f"{np.isfinite(values).sum()} finite ones in an array of shape {values.shape}",
+    )
     if np.ndim(levels) == 0:
         reach = np.abs(values - threshold).max() or 1.0
         levels = np.linspace(threshold - reach, threshold + reach, levels + 1)
-    if not levels[0] < threshold < levels[-1]:
-        raise ValueError(f"expected levels around the threshold {threshold:g}, got {list(levels)}")
+    require(
+        levels[0] < threshold < levels[-1],
+        f"expected levels around the threshold {threshold:g}, got {list(levels)}",
+    )
     ax = ax or plt.subplots(figsize=(4.5, 4.5))[1]
     values = values.reshape(resolution, resolution)
     norm = TwoSlopeNorm(threshold, levels[0], levels[-1])
@@ -250,23 +255,24 @@ def field(
 
 
 def history(frame: pd.DataFrame, columns: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Columns of a detector's `history_` (a row per epoch) as lines, named at their right end.
+    """Training curves: columns of a detector's `history_` (a row per epoch) as lines with their names.
 
-    The names are placed for the axes' limits as they are then: set other limits first.
+    The names stand at the right ends of the lines, placed for the current limits of the axes: set other
+    limits before.
     """
     columns = list(frame.columns if columns is None else columns)
-    if not set(columns) <= set(frame.columns):
-        raise ValueError(f"expected columns among {list(frame.columns)}, got {columns}")
-    lines = {name: frame[name].dropna() for name in columns}  # some are measured every few epochs
+    require(
+        set(columns) <= set(frame.columns), f"expected columns out of {list(frame.columns)}, got {columns}"
+    )
+    lines = {name: frame[name].dropna() for name in columns}  # some are measured only every few epochs
     lines = {name: line for name, line in lines.items() if len(line)}
-    if not lines:
-        raise ValueError(f"expected numbers in the columns {columns}, got none; fit a detector first")
+    require(bool(lines), f"expected numbers in the columns {columns}, got none; fit a detector first")
     ax = ax or plt.subplots()[1]
     ax.margins(x=0)
     for (name, line), color in zip(lines.items(), cycle(LINES), strict=False):
         ax.plot(line.index, line, color=color, marker="o" if len(line) == 1 else None, label=name)
-    # Names stand level with the lines' ends, pushed apart where they would overlap.
-    ax.get_ylim()  # matplotlib scales an axis only when it is asked for
+    # Names stand at the height of the lines' ends, moved apart where they would overlap.
+    ax.get_ylim()  # matplotlib scales an axis only when its limits are requested
     gap = 1.3 * plt.rcParams["font.size"] * ax.figure.dpi / 72  # pixels
     drawn = sorted(ax.lines[-len(lines) :], key=lambda line: line.get_ydata()[-1])
     ends = np.array([ax.transData.transform((0, line.get_ydata()[-1]))[1] for line in drawn])
@@ -287,18 +293,22 @@ def results_dots(
     label: str = "AUROC",
     ax: Axes | Sequence[Axes] | None = None,
 ) -> Axes | list[Axes]:
-    """Methods as rows, the best of the first panel at the top: a dot at the mean, a line over its interval.
+    """Dot plot of results: a row for each method, a dot at the mean, a line over its interval.
+
+    The best method of the first panel is at the top.
 
     Args:
         frame: columns "method", "mean", "low", "high"; a NaN mean is shown as missing.
         group: one more column; each of its values gets its own panel, all with the same rows.
         highlight: the method that the figure is about.
-        label: what was measured.
-        ax: where to draw; a list of axes with `group`, which then also returns a list.
+        label: the name of the metric.
+        ax: the axes to draw on; new ones when not given. With `group`, a list of axes, and the result is a
+            list, too.
     """
-    columns = ["method", "mean", "low", "high"] + ([] if group is None else [group])
-    if not set(columns) <= set(frame.columns):
-        raise ValueError(f"expected the columns {columns}, got {list(frame.columns)}")
+    columns = ["method", "mean", "low", "high"]
+    if group is not None:
+        columns.append(group)
+    require(set(columns) <= set(frame.columns), f"expected the columns {columns}, got {list(frame.columns)}")
     panels = [("", frame)] if group is None else list(frame.groupby(group, sort=False))
     first = panels[0][1].set_index("method")["mean"].reindex(frame["method"].unique())
     order = first.sort_values(na_position="first").index
@@ -325,18 +335,19 @@ def results_dots(
 def published_and_ours(
     rows: pd.DataFrame, names: Sequence[str], xlabel: str = "AUROC", ax: Axes | None = None
 ) -> Axes:
-    """What a paper printed (an open diamond) and what our runs gave (a dot), one line for each result.
+    """Dot plot of published results (open diamonds) and our own (dots), one line for each result.
 
     Args:
-        rows: of `report.comparison` or `report.by_method`: "published", "ours", "low" and "high". A missing
-            number of ours is written out as "not run", or as "not in minigan" where "of" or "of_runs" says
-            that nothing is to be run.
+        rows: rows of `report.comparison` or `report.by_method`: "published", "ours", "low" and "high". Where
+            "ours" is missing, the figure says "not run", or "not in minigan" if "of" or "of_runs" is 0.
         names: one for each row, from the top.
-        xlabel: what is measured.
-        ax: where to draw.
+        xlabel: the name of the metric.
+        ax: the axes to draw on; new ones when not given.
     """
-    if len(rows) != len(names) or not len(rows):
-        raise ValueError(f"expected a name for each of one row or more, got {len(names)} for {len(rows)}")
+    require(
+        len(rows) == len(names) and len(rows) > 0,
+        f"expected a name for each of one row or more, got {len(names)} names for {len(rows)} rows",
+    )
     ax = ax or plt.subplots(figsize=(6.5, 0.9 + 0.32 * len(rows)))[1]
     y = np.arange(len(rows))
     ours, low, high = (rows[name].to_numpy(float) for name in ("ours", "low", "high"))

@@ -48,7 +48,9 @@ class Split:
     @property
     def held_out(self) -> tuple[np.ndarray, np.ndarray] | None:
         """(validation, validation_labels) as `fit` takes them; None when nothing was held out."""
-        return None if self.validation is None else (self.validation, self.validation_labels)
+        if self.validation is None or self.validation_labels is None:
+            return None
+        return self.validation, self.validation_labels
 
     def __repr__(self) -> str:
         return self.description
@@ -230,9 +232,10 @@ def _one_normal_class(
 def _target(protocol: str, dataset: Dataset, target: int | str) -> int:
     """The label of a class that is given as a label or by its name."""
     _check_equal_standing(protocol, dataset)
-    if isinstance(target, str) and target in dataset.classes:
-        return dataset.classes.index(target)
-    if is_whole_number(target) and 0 <= target < len(dataset.classes):
+    if isinstance(target, str):
+        if target in dataset.classes:
+            return dataset.classes.index(target)
+    elif is_whole_number(target) and 0 <= target < len(dataset.classes):
         return int(target)
     raise ValueError(
         f"expected a class of {dataset.name}, a label from 0 to {len(dataset.classes) - 1} or a name out of "
@@ -244,8 +247,8 @@ def _check_equal_standing(protocol: str, dataset: Dataset) -> None:
     """Refuse a defect data set, whose class 0 is normal and whose others are anomalies."""
     require(
         not dataset.defects,
-        f"expected a data set with classes of equal standing for {protocol}, got {dataset.name} with good and "
-        "defective images; use protocols.defects",
+        f"expected a data set with classes of equal standing for {protocol}, got {dataset.name} with good "
+        "and defective images; use protocols.defects",
     )
 
 
@@ -306,7 +309,8 @@ def _split(
     if not len(train) or len(np.unique(labels[test])) < 2:
         raise ValueError(
             f"expected images for training and of both kinds for testing, got {len(train)} for training, "
-            f"{(~anomalous[test]).sum()} normal and {anomalous[test].sum()} anomalous ones for testing ({title})"
+            f"{(~anomalous[test]).sum()} normal and {anomalous[test].sum()} anomalous ones for testing "
+            f"({title})"
         )
     height, width = dataset.images.shape[1:3]
     known = dataset.labels if dataset.subclasses is None else dataset.subclasses

@@ -3,14 +3,18 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from minigan import data, experiments
+from minigan.experiments import records, runs
+from minigan.neural import NeuralDetector
 from minigan.tables import Cell
 
 
@@ -79,16 +83,36 @@ def fake_record(cell: Cell, auroc: float = 0.75) -> dict[str, object]:
 
 def write_record(folder: Path, cell: Cell, auroc: float = 0.75, **measured: object) -> None:
     """Such a record in its file in the data folder."""
-    path = folder / "results" / f"{cell.table}.csv"
-    experiments._append(path, fake_record(cell, auroc) | measured, folder)
+    records.append_record(fake_record(cell, auroc) | measured, cell.table, folder)
 
 
 def run_by(monkeypatch: pytest.MonkeyPatch, run: Callable[[Cell], dict[str, object]]) -> None:
     """Take records from this function of a cell, instead of training anything."""
-    monkeypatch.setattr(experiments, "train", lambda cell: SimpleNamespace(split=None, detector=None))
-    monkeypatch.setattr(experiments, "measure", lambda cell, trained: run(cell))
+    monkeypatch.setattr(runs, "train", lambda cell: SimpleNamespace(split=None, detector=None))
+    monkeypatch.setattr(runs, "measure", lambda cell, trained: run(cell))
 
 
 def lines(folder: Path, table: str = "tiny") -> list[str]:
     """The lines of a table's file in the data folder."""
     return (folder / "results" / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Normed(NeuralDetector):
+    """The score is the distance from the mean image, each pixel in units of its standard deviation."""
+
+    epochs: int = 3
+
+    def build(self, image_shape):
+        self.net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(int(np.prod(image_shape)), affine=False))
+
+    def training_step(self, x, y):
+        return {"loss": self.net(x).mean()}
+
+    def score_step(self, x):
+        return self.net(x).square().mean(1)
+
+    def use_weights(self, which):  # the best epoch on validation images, and no other, has another mean
+        super().use_weights("last")
+        self.net[1].running_mean.fill_(9.0 if which == "best_validation" else 0.0)
+        return self

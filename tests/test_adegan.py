@@ -74,7 +74,7 @@ def test_the_score_is_equation_11_with_the_normal_distribution():
     r, q, n_c = rng.normal(3, 1, 50), rng.uniform(0.25, 1, 50), 4
     errors = adegan.NormalErrors()
     errors.mu.fill_(2.5), errors.s.fill_(0.7)
-    share = errors.share_above(torch.from_numpy(r))
+    share = errors.fraction_above(torch.from_numpy(r))
     P = norm.cdf(r, 2.5, 0.7)
     np.testing.assert_allclose(share, 1 - P, rtol=1e-9)
     A = -P / n_c - (1 - P) * q
@@ -83,8 +83,8 @@ def test_the_score_is_equation_11_with_the_normal_distribution():
 
 
 def test_corners_and_slopes_of_the_score():
-    def A(share_above, q):
-        share, q = (torch.tensor([v], dtype=torch.float64) for v in (share_above, q))
+    def A(fraction_above, q):
+        share, q = (torch.tensor([v], dtype=torch.float64) for v in (fraction_above, q))
         return adegan.anomaly_score(share, q, 10).item() - 0.1
 
     assert A(1.0, 1.0) == -1  # redrawn well, one clear pattern
@@ -94,7 +94,7 @@ def test_corners_and_slopes_of_the_score():
 
 def test_the_score_tells_hopeless_errors_apart():
     errors, q = adegan.NormalErrors(), torch.ones(4, dtype=torch.float64)
-    scores = adegan.anomaly_score(errors.share_above(torch.tensor([8.0, 9.0, 20.0, 30.0])), q, 10)
+    scores = adegan.anomaly_score(errors.fraction_above(torch.tensor([8.0, 9.0, 20.0, 30.0])), q, 10)
     assert (scores.diff() > 0).all() and scores.max() < 0
 
 
@@ -139,7 +139,7 @@ def test_one_pattern_has_plain_latents_and_mixtures_within_a_pattern():
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_patterns_and_features_are_mixed_at_the_same_share(share, monkeypatch):
     detector, ends = built(), [1.0, 0.0]
-    monkeypatch.setattr(detector, "shares", lambda n: torch.full((n, 1), share))
+    monkeypatch.setattr(detector, "mixing_weights", lambda n: torch.full((n, 1), share))
     monkeypatch.setattr(detector, "features", lambda n: torch.full((n, 3), ends.pop(0)))
     monkeypatch.setattr(detector, "patterns", lambda n: torch.zeros(n, dtype=torch.int64))
     z_c, z_n = detector.two_patterns(50)

@@ -10,9 +10,9 @@ from helpers import digits, raises_sentence, zeros
 from torch import nn
 
 from minigan import AGAD
-from minigan.agad import Discriminator, L_adcon, L_adv, L_con, L_lat, NaiveGenerator, reciprocal
 from minigan.blocks import SIZES, AuxiliaryBatchNorm2d, UNet, UNetPlusPlus, init_normal_
 from minigan.detector import seeded
+from minigan.models.agad import Discriminator, L_adcon, L_adv, L_con, L_lat, NaiveGenerator, reciprocal
 
 TINY = {"epochs": 1, "width": 4, "generator": "naive", "z_dim": 6, "batch_size": 8, "progress": False}
 each_generator = pytest.mark.parametrize("generator", ["naive", "unet", "unet++"])
@@ -547,7 +547,7 @@ def test_defaults_are_the_papers():
         ({"z_dim": 0}, ["z_dim", "at least 1"]),
         ({"batch_size": 1}, ["batch_size", "at least 2", "1"]),
         ({"bottleneck": 4}, ["bottleneck", "1 or 2", "4"]),
-        ({"width": 0}, ["width", "None", "0"]),
+        ({"width": 0}, ["width", "at least 1", "0"]),
         ({"width": 4.0}, ["width", "whole number", "4.0"]),
         ({"betas": (0.5, 1.0)}, ["betas", "below 1"]),
     ],
@@ -559,5 +559,5 @@ def test_parameters_that_cannot_work(parameters, words):
 
 def test_labels_that_are_not_normal_or_anomalous():
     for labels in (np.arange(20) % 3, np.ones(20, int)):
-        with raises_sentence(ValueError, "0 (normal) or 1 (anomalous)", "normal images among them"):
+        with raises_sentence(ValueError, "0 (normal) and 1 (anomalous)", "some of them 0"):
             AGAD(**TINY).fit(zeros(20), labels)

@@ -10,9 +10,9 @@ from helpers import digits, points, raises_sentence, ring, zeros
 from torch import nn
 
 import minigan
-from minigan import ALGAN, ALGANFeature, features, metrics, paper_tables
-from minigan.algan import FeatureDiscriminator, FeatureGenerator, loss_D, loss_G
+from minigan import ALGAN, ALGANFeature, features, metrics, tables
 from minigan.images import AUGMENTATIONS
+from minigan.models.algan import VectorDiscriminator, VectorGenerator, loss_D, loss_G
 
 B, STEPS = 4, 3  # images in a batch, batches in an epoch
 
@@ -370,16 +370,16 @@ def test_training_images_are_varied_and_scored_ones_are_not(kind):
     assert torch.equal(reals[0], reals[1])  # once per batch, not per update
     seen.clear()
     detector._set_mode(training=False)
-    detector.score(x)
+    detector.score_step(x)
     assert torch.equal(seen[0], x)
 
 
 def test_the_papers_augmentations_are_ones_that_exist():
-    assert len(paper_tables.MVTEC_AUGMENTATIONS) == 15
-    for kinds in paper_tables.MVTEC_AUGMENTATIONS.values():
+    assert len(tables.algan.MVTEC_AUGMENTATIONS) == 15
+    for kinds in tables.algan.MVTEC_AUGMENTATIONS.values():
         ALGAN(augment=kinds)._check_parameters()
-    assert paper_tables.MVTEC_AUGMENTATIONS["bottle"] == ("vflip", "hflip", "rotate")
-    assert paper_tables.MVTEC_AUGMENTATIONS["cable"] == ()
+    assert tables.algan.MVTEC_AUGMENTATIONS["bottle"] == ("vflip", "hflip", "rotate")
+    assert tables.algan.MVTEC_AUGMENTATIONS["cable"] == ()
 
 
 # ---------------------------------------------------------------------- parameters and shapes
@@ -452,7 +452,7 @@ def test_an_interrupted_fit_keeps_weights_and_statistics_of_the_last_finished_ep
 
 
 def test_a_training_that_explodes_says_which_loss():
-    with raises_sentence(FloatingPointError, "loss_", "became nan", "smaller learning rate"):
+    with raises_sentence(FloatingPointError, "loss_", "= nan", "smaller learning rate"):
         ALGAN(epochs=9, width=4, lr_G=1e38, progress=False).fit(zeros(40))
 
 
@@ -463,9 +463,9 @@ def test_the_epoch_selected_on_validation_images_can_be_used_and_saved(tmp_path)
     detector = ALGAN(epochs=10, validate_every=1, **settings).fit(zeros(60), validation=held)
     auroc = detector.history_["auroc"]
     best = int(auroc.idxmax())
-    assert detector.selected_epoch_ == best
+    assert detector.best_validation_epoch_ == best
     assert metrics.auroc(held[1], detector.anomaly_score(held[0])) == auroc.iloc[-1]
-    detector.use("selected")
+    detector.use_weights("best_validation")
     assert metrics.auroc(held[1], detector.anomaly_score(held[0])) == auroc.max()
     detector.save(tmp_path / "selected")
     np.testing.assert_array_equal(
@@ -480,7 +480,7 @@ def test_the_epoch_selected_on_validation_images_can_be_used_and_saved(tmp_path)
 
 
 def test_feature_networks_have_three_linear_layers():
-    G, D = FeatureGenerator(100, 7, width=16), FeatureDiscriminator(7, width=16)
+    G, D = VectorGenerator(100, 7, width=16), VectorDiscriminator(7, width=16)
     assert [(m.in_features, m.out_features) for m in G if isinstance(m, nn.Linear)] == [
         (100, 16),
         (16, 16),
@@ -629,18 +629,16 @@ def rejects_a_ring(detector: ALGANFeature) -> float:
     return metrics.auroc(np.repeat([0, 1], 1000), detector.anomaly_score(x))
 
 
-# Measured for these seeds: the mean distances differ by a factor of 3.6 without batch norm, and of 1.5 with
-# running statistics; the AUROC of the ring is 0.999 against at most 0.5 for a plain GAN. With the batch's own
-# statistics ("batch") neither holds on this toy, whatever the seed: the wide latents are scaled back.
-@pytest.mark.parametrize(
-    ("batch_norm", "seed", "further"),
-    [("none", 0, 2.5), ("none", 1, 2.5), ("none", 2, 2.5), ("running", 0, 1.2)],
-)
-def test_pseudo_anomalies_surround_the_data_and_teach_d_to_reject_a_ring(batch_norm, seed, further):
-    x, settings = points(1000, seed=seed), TOY | {"batch_norm": batch_norm, "seed": seed}
+# Measured for these seeds: the mean distances differ by a factor of 3.6; the AUROC of the ring is 0.999 against
+# at most 0.5 for a plain GAN. With the batch's own statistics ("batch") neither holds on this toy, whatever the
+# seed: batch norm scales the wide latents back. With "running" it depends on rounding: seed 0 gave an AUROC of
+# 0.999 on one processor and 0.770 on another, seeds 0 to 4 there 0.77 to 1.00 (a plain GAN 0.31 to 0.70).
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_pseudo_anomalies_surround_the_data_and_teach_d_to_reject_a_ring(seed):
+    x, settings = points(1000, seed=seed), TOY | {"batch_norm": "none", "seed": seed}
     detector = ALGANFeature(**settings).fit(x)
     normal, anomalous = (np.linalg.norm(detector.sample(1000, anomalous=a), axis=1) for a in (False, True))
-    assert anomalous.mean() > further * normal.mean()
+    assert anomalous.mean() > 2.5 * normal.mean()
     assert normal.mean() < 2  # they are where the data are: those have a mean distance of 1.25
     plain = ALGANFeature(**settings | PLAIN_GAN).fit(x)
     assert rejects_a_ring(detector) > 0.95

@@ -50,7 +50,7 @@ def test_sizes_that_the_stacks_take():
     for shape, word in (((1, 32, 16), "16 x 32"), ((1, 48, 48), "48 x 48"), ((1, 8, 8), "8 x 8")):
         with raises_sentence(ValueError, "16, 32, 64, 128, 256", word, "image_size=64"):
             check_size(shape)
-    with raises_sentence(ValueError, "needs images", "length 7"):
+    with raises_sentence(ValueError, "expected images", "length 7"):
         check_size((7,))
 
 

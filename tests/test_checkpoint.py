@@ -1,4 +1,11 @@
-"""Checkpoints: what comes back, and what is said of files that cannot be loaded."""
+"""Checkpoints: what comes back, what is said of files that cannot be loaded, and files of older programs.
+
+The files in `tests/checkpoints/` were written by the program of commit c002b8b, before its modules moved into
+sub-packages: `minigan.get(name)(**settings).fit(images).save(path)`, with the settings in the header of each
+file, on 40 zeros of `data.load("digits", size=16)` (PCA on 12; methods that learn from sub-classes on 20 ones
+and 20 twos; ALGANFeature on 40 standard normal vectors). `scores.json` holds the scores that this program
+gave after `minigan.load` for the inputs of the test below.
+"""
 
 import json
 import os
@@ -7,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import points, raises_sentence
+from helpers import digits, points, raises_sentence
 from safetensors.torch import save_file
 
 import minigan
 from minigan import ALGAN, PCA, ALGANFeature, checkpoint
 
 NAMES = ("ALGANFeature", "PCA")
+OLD = Path(__file__).parent / "checkpoints"
+OLD_SCORES = json.loads((OLD / "scores.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +108,26 @@ def test_a_checkpoint_replaces_an_older_one(tmp_path):
 
 
 def test_a_missing_folder_is_named_before_writing(tmp_path):
-    with raises_sentence(FileNotFoundError, "no folder", "nowhere", "make it first"):
+    with raises_sentence(FileNotFoundError, "expected a folder", "nowhere", "make it first"):
         checkpoint.write(tmp_path / "nowhere" / "a", {"class": "X"}, {})
+
+
+# ---------------------------------------------------------------------- what older programs wrote
+
+
+@pytest.mark.parametrize("name", OLD_SCORES)
+def test_an_old_checkpoint_gives_the_scores_that_it_gave(name):
+    detector = minigan.load(OLD / f"{name}.safetensors", device="cpu")
+    assert type(detector) is minigan.get(name)
+    images = digits()[0][-6:]
+    if name == "ALGANFeature":
+        images = np.linspace(-2, 2, 18).reshape(6, 3).astype(np.float32)
+    assert detector.anomaly_score(images).tolist() == OLD_SCORES[name]
+    assert np.isfinite(detector.threshold_) and detector.offset_ == -detector.threshold_
+
+
+def test_every_old_checkpoint_has_its_scores():
+    assert {path.stem for path in OLD.glob("*.safetensors")} == set(OLD_SCORES)
 
 
 # ---------------------------------------------------------------------- reading what is no checkpoint
@@ -108,24 +135,24 @@ def test_a_missing_folder_is_named_before_writing(tmp_path):
 
 def test_a_missing_checkpoint(tmp_path):
     for load in (minigan.load, ALGAN.load, checkpoint.read):
-        with raises_sentence(FileNotFoundError, "no checkpoint", "nowhere"):
+        with raises_sentence(FileNotFoundError, "expected a checkpoint", "nowhere", "not a file"):
             load(tmp_path / "nowhere")
-    with raises_sentence(FileNotFoundError, "no checkpoint"):
+    with raises_sentence(FileNotFoundError, "expected a checkpoint", "not a file"):
         minigan.load(tmp_path)
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("fraction", [0, 0.001, 0.1, 0.5, 0.999])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_truncated_checkpoint(files, tmp_path, name, share):
+def test_a_truncated_checkpoint(files, tmp_path, name, fraction):
     whole = files[name].read_bytes()
-    (tmp_path / "a").write_bytes(whole[: int(share * len(whole))])
-    with raises_sentence(ValueError, "not a complete safetensors file", "truncated", "copy it again"):
+    (tmp_path / "a").write_bytes(whole[: int(fraction * len(whole))])
+    with raises_sentence(ValueError, "expected a complete safetensors file", "copy it again", "truncated"):
         minigan.load(tmp_path / "a")
 
 
 def test_a_file_of_another_kind(tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "a")
-    with raises_sentence(ValueError, "not a complete safetensors file"):
+    with raises_sentence(ValueError, "expected a complete safetensors file"):
         minigan.load(tmp_path / "a")
 
 
@@ -142,14 +169,14 @@ def test_a_file_of_another_kind(tmp_path):
 )
 def test_a_safetensors_file_of_somebody_else(tmp_path, metadata):
     save_file({"a": torch.ones(2)}, tmp_path / "a", metadata)
-    with raises_sentence(ValueError, "not written by minigan"):
+    with raises_sentence(ValueError, "expected a checkpoint of minigan", "which something else wrote"):
         minigan.load(tmp_path / "a")
 
 
 @pytest.mark.parametrize("version", [0, 2, 99, "1", None])
 def test_an_unknown_version(files, tmp_path, version):
     path = changed(files, "PCA", tmp_path / "a", format=version)
-    with raises_sentence(ValueError, f"version {version!r}", "reads version 1", "install"):
+    with raises_sentence(ValueError, "expected checkpoint version 1", f"got version {version!r}", "install"):
         minigan.load(path)
 
 
@@ -157,7 +184,7 @@ def test_an_unknown_version(files, tmp_path, version):
 
 
 def test_the_wrong_class(files, tmp_path):
-    with raises_sentence(ValueError, "saved by PCA", "not by ALGAN", "minigan.load"):
+    with raises_sentence(ValueError, "a checkpoint of ALGAN", "which PCA saved", "minigan.load"):
         ALGAN.load(files["PCA"])
     with raises_sentence(ValueError, "'BrandNewGAN'", "ALGAN"):
         minigan.load(changed(files, "PCA", tmp_path / "a", **{"class": "BrandNewGAN"}))
@@ -185,7 +212,7 @@ def test_the_wrong_class(files, tmp_path):
 )
 def test_a_header_that_was_tampered_with(files, tmp_path, name, header, words):
     path = changed(files, name, tmp_path / "a", **header)
-    with raises_sentence(ValueError, f"does not describe a working {name}", *words):
+    with raises_sentence(ValueError, f"expected a checkpoint of a working {name}", *words):
         minigan.load(path)
 
 
@@ -203,18 +230,18 @@ def test_tensors_that_do_not_fit_the_networks(files, tmp_path, case):
     else:
         header["parameters"]["width"] = 16
     checkpoint.write(tmp_path / "a", header, tensors)
-    with raises_sentence(ValueError, "does not describe a working ALGANFeature", "tensors", "networks"):
+    with raises_sentence(ValueError, "a checkpoint of a working ALGANFeature", "tensors", "networks"):
         minigan.load(tmp_path / "a")
 
 
 def test_data_that_does_not_fit_the_shape(files, tmp_path):
-    with raises_sentence(ValueError, "does not describe a working PCA", "(2,)", "(5,)"):
+    with raises_sentence(ValueError, "a checkpoint of a working PCA", "(2,)", "(5,)"):
         minigan.load(changed(files, "PCA", tmp_path / "a", tensors={"data": torch.zeros(4, 5)}))
 
 
 def test_loading_executes_nothing(files, tmp_path):
     """A class name from the file is looked up in minigan's own table, never imported."""
-    with raises_sentence(ValueError, "unknown method 'os.system'"):
+    with raises_sentence(ValueError, "expected one of the methods", "got 'os.system'"):
         minigan.load(changed(files, "PCA", tmp_path / "a", **{"class": "os.system"}))
 
 
@@ -233,5 +260,7 @@ def test_the_device_is_chosen_when_loading(files):
 
 
 def test_loaded_weights_cannot_be_switched(files):
-    with raises_sentence(ValueError, "no weights 'selected'", "none"):
-        minigan.load(files["ALGANFeature"]).use("selected")
+    with raises_sentence(
+        ValueError, "expected weights out of none", "'best_validation'", "a checkpoint holds"
+    ):
+        minigan.load(files["ALGANFeature"]).use_weights("best_validation")

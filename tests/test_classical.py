@@ -72,7 +72,7 @@ def test_checkpoint_of_another_shape_is_refused(split, tmp_path):
     header, tensors = checkpoint.read(path)
     del header["format"]
     checkpoint.write(path, header | {"image_shape": [1, 4, 4]}, tensors)
-    with pytest.raises(ValueError, match=r"shape \(1, 4, 4\), but holds \(1, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"shape \(1, 4, 4\), its data have \(1, 8, 8\)"):
         minigan.load(path)
 
 
@@ -150,13 +150,13 @@ def test_identical_training_images_give_finite_scores(name, split):
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [
-        ("OneClassSVM", {"nu": 0}, "nu must be above 0"),
-        ("IsolationForest", {"n_estimators": 0}, "n_estimators must be at least 1"),
-        ("IsolationForest", {"max_samples": 0}, "max_samples must be at least 1"),
-        ("PCA", {"n_components": 2.5}, "n_components must be a share"),
-        ("KernelDensity", {"bandwidth": 0.0}, "bandwidth must be 'scott' or a number above 0"),
+        ("OneClassSVM", {"nu": 0}, "expected nu to be above 0"),
+        ("IsolationForest", {"n_estimators": 0}, "expected n_estimators to be at least 1"),
+        ("IsolationForest", {"max_samples": 0}, "expected max_samples to be at least 1"),
+        ("PCA", {"n_components": 2.5}, "expected n_components to be a fraction"),
+        ("KernelDensity", {"bandwidth": 0.0}, "expected bandwidth to be 'scott' or positive"),
         ("KernelDensity", {"bandwidth": "silverman"}, "got 'silverman'"),
-        ("NearestNeighbors", {"n_neighbors": 0}, "n_neighbors must be at least 1"),
+        ("NearestNeighbors", {"n_neighbors": 0}, "expected n_neighbors to be at least 1"),
     ],
 )
 def test_settings_that_cannot_work(name, settings, sentence, split):

@@ -1,5 +1,6 @@
-"""The command line: what people type, what they get, and what they are told when it is wrong."""
+"""The command line: what people type, what they get, and how mistakes are answered."""
 
+import re
 import subprocess
 import sys
 
@@ -9,8 +10,11 @@ import pytest
 from PIL import Image
 
 import minigan
-from minigan import data, experiments, images, tables
+from minigan import data, experiments, tables
 from minigan.cli import main
+from minigan.hyperparameters import hyperparameters
+from minigan.image_files import find_images
+from minigan.paths import ROOT
 from minigan.tables import Cell, Table
 
 
@@ -36,7 +40,7 @@ def test_score_writes_what_the_library_says(folders, capsys):
     detector = minigan.NearestNeighbors(n_neighbors=2).fit(folders / "good")
     table = pd.read_csv(out)
     np.testing.assert_allclose(table["score"], detector.anomaly_score(folders / "new"))
-    files = images.image_files(folders / "new")
+    files = find_images(folders / "new")
     assert table["file"].tolist() == [path.relative_to(folders / "new").as_posix() for path in files]
     assert (table["anomalous"] == (table["score"] > detector.threshold_)).all()
     odd = table["file"].str.startswith("odd/")
@@ -55,7 +59,7 @@ def test_score_prints_a_table_without_out(folders, capsys):
 
 
 def test_score_reads_grey_files_as_the_training_images_were(folders):
-    for path in images.image_files(folders / "good"):
+    for path in find_images(folders / "good"):
         Image.open(path).convert("RGB").save(path)
     assert score(folders, "--method", "PCA") == 0
 
@@ -71,9 +75,9 @@ def test_score_takes_sub_classes_from_sub_folders(folders, capsys):
     settings = ["--image-size", "16", "--method", "SoftmaxClassifier", "--set", "width=2", "epochs=1"]
     assert score(folders, *settings) == 2
     said = capsys.readouterr().err
-    assert "'00.png' lies in" in said and "sub-folder" in said and "--set labels=cluster" in said
+    assert "got '00.png' beside them" in said and "sub-folder" in said and "--set labels=cluster" in said
     assert score(folders, *settings, "labels=cluster", "cluster_features=pixels", "max_clusters=3") == 0
-    for i, path in enumerate(images.image_files(folders / "good")):
+    for i, path in enumerate(find_images(folders / "good")):
         (folders / "good" / str(i % 3)).mkdir(exist_ok=True)
         path.rename(folders / "good" / str(i % 3) / path.name)
     assert score(folders, *settings) == 0
@@ -89,34 +93,57 @@ def test_score_takes_parameters_that_may_be_none(folders, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--method", "ALGN"], "unknown method 'ALGN'; choose one of ALGAN, "),
-        (["--set", "epoch=3"], "--set 'epoch=3': expected NAME=VALUE with a name that ALGAN knows: contam"),
-        (["--set", "epochs"], "--set 'epochs': expected NAME=VALUE"),
-        (["--set", "epochs=many"], "--set 'epochs=many': expected a value of type int, such as epochs=512"),
-        (["--set", "sigma=wide"], "expected a value of type float, such as sigma=4.0"),
-        (["--set", "epochs=0"], "epochs must be at least 1, got 0"),
-        (["--set", "holdout=0"], "holdout=0 leaves no images for the threshold"),
-        (["--train", "nowhere"], "there is no folder 'nowhere'"),
-        (["--out", "nowhere/scores.csv"], "there is no folder 'nowhere' to write scores into"),
-        (["--image-size", "0"], "image_size must be None or a whole number of pixels, got 0"),
-        (["--set", "augment=hflip"], "augment must be a tuple, such as (a, b) or (a,), got 'hflip'"),
+        (["--method", "ALGN"], "expected one of the methods ALGAN, "),
+        (["--set", "epoch=3"], "a hyperparameter of ALGAN, got --set 'epoch=3'; did you mean epochs?"),
+        (["--set", "qqq=3"], "got --set 'qqq=3'; `minigan methods ALGAN` lists all"),
+        (["--set", "epochs"], "expected --set NAME=VALUE, got 'epochs'; write epochs=VALUE"),
+        (["--set", "epochs=many"], "expected epochs to be a whole number, got 'many'"),
+        (["--set", "epochs=True"], "expected epochs to be a whole number, got True"),
+        (["--set", "sigma=wide"], "expected sigma to be a finite number, got 'wide'"),
+        (["--set", "epochs=0"], "expected epochs to be at least 1, got 0"),
+        (["--set", "holdout=0"], "expected holdout to be above 0, because the threshold comes from held-out"),
+        (["--train", "nowhere"], "expected a folder of images, got 'nowhere'"),
+        (["--out", "nowhere/scores.csv"], "got 'nowhere/scores.csv'; make the folder 'nowhere' first"),
+        (["--image-size", "0"], "expected image_size to be at least 1, got 0"),
+        (
+            ["--set", "augment=hflip"],
+            "expected augment to be a tuple, each item 'hflip', 'vflip' or 'rotate'",
+        ),
+        (["--method", "PCA", "--set", "n_components=mle"], "expected n_components to be a finite number"),
     ],
 )
 def test_score_answers_a_mistake_with_one_sentence(folders, capsys, arguments, sentence):
     assert score(folders, *arguments) == 2
     said = capsys.readouterr()
-    assert sentence in said.err and said.err.startswith("minigan: ") and said.err.count("\n") == 1
-    assert said.out == ""
+    assert sentence in said.err and said.err.startswith("minigan: expected ") and said.err.count("\n") == 1
+    assert said.out == "" and not said.err.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize("bug", [TypeError, RuntimeError])
+def test_a_bug_shows_its_traceback(folders, monkeypatch, bug):
+    def fit(*arguments):
+        raise bug("a bug of minigan")
+
+    monkeypatch.setattr(minigan.PCA, "fit", fit)
+    with pytest.raises(bug, match="a bug of minigan"):
+        score(folders, "--method", "PCA")
+
+
+def test_a_method_is_found_in_any_case(folders, capsys):
+    assert score(folders, "--method", "nearestneighbors") == 0
+    found = capsys.readouterr().out
+    assert score(folders, "--method", "NearestNeighbors") == 0
+    assert capsys.readouterr().out == found
 
 
 def test_what_would_be_lost_after_training_is_noticed_before(folders, capsys, monkeypatch):
     monkeypatch.setattr(minigan.PCA, "fit", lambda *a, **k: pytest.fail("trained first"))
     assert score(folders, "--method", "PCA", "--out", str(folders)) == 2
-    assert "is a folder; give --out the path of a file" in capsys.readouterr().err
-    for path in images.image_files(folders / "good")[2:]:
+    assert "which is a folder; pass the path of a file" in capsys.readouterr().err
+    for path in find_images(folders / "good")[2:]:
         path.unlink()
     assert score(folders, "--method", "PCA") == 2
-    assert "2 images to learn from are too few" in capsys.readouterr().err
+    assert "expected at least 3 training images, one of them" in capsys.readouterr().err
 
 
 def test_the_image_size_is_the_detectors(folders, capsys):
@@ -144,6 +171,34 @@ def test_methods_lists_all(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == minigan.methods()
     assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_methods_shows_the_hyperparameters_of_one(capsys):
+    assert main(["methods", "ygan"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("YGAN: Y-GAN on square images")
+    assert re.findall(r"^Hyperparameters.*$", said, flags=re.M) == [
+        "Hyperparameters:",
+        "Hyperparameters, from Detector:",
+        "Hyperparameters, from NeuralDetector:",
+        "Hyperparameters, from SubclassDetector:",
+    ]
+    declared = re.findall(r"^  (\w+): (.+) = (.+)$", said, flags=re.M)
+    expected = [(p.name, p.type_text, repr(p.default)) for p in hyperparameters(minigan.YGAN)]
+    assert declared == expected
+    # Fields under one comment are listed together, above it.
+    assert (
+        "  lr: float = 0.0002\n  betas: tuple[float, float] = (0.5, 0.999)\n"
+        "      Learning rate and momentums of both Adams.\n"
+    ) in said
+    assert main(["methods", "WGAN"]) == 2
+    assert capsys.readouterr().err.startswith("minigan: expected one of the methods ALGAN, ")
+
+
+def test_the_version_is_the_librarys(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0 and capsys.readouterr().out == f"minigan {minigan.__version__}\n"
 
 
 def test_datasets_lists_all_and_says_how_to_get_them(tmp_path, monkeypatch, capsys):
@@ -179,8 +234,9 @@ def tiny(monkeypatch, tmp_path):
 def test_reproduce_and_results(tiny, capsys):
     assert main(["reproduce", "tiny", "--minutes", "0"]) == 0
     assert capsys.readouterr().out == "tiny: 0 of 3 runs recorded\n"
-    assert main(["reproduce", "tiny", "--jobs", "1"]) == 2
-    assert "1 of 3 runs failed and will be tried again next time" in capsys.readouterr().err
+    assert main(["reproduce", "tiny", "--jobs", "1"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("minigan: expected ") and "tiny: PCA, one_class nine" in said
     assert (tiny / "results" / "tiny.csv").is_file()
 
     assert main(["results"]) == 0
@@ -206,13 +262,12 @@ def test_budgets(tiny, capsys):
     assert main(["results", "tiny"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[-2:] == ["0", "3"]
     assert main(["reproduce", "digits", "--budget", "paper"]) == 2
-    assert capsys.readouterr().err == "minigan: digits has no runs of the budget 'paper'\n"
+    said = capsys.readouterr().err
+    assert said.startswith("minigan: expected ") and "'paper'" in said and "'digits'" in said
 
 
 def test_next_takes_all_tables(tiny, capsys, monkeypatch):
-    whole = tables.TABLES["tiny"]
-    for module in (tables, experiments):
-        monkeypatch.setattr(module, "TABLES", {"tiny": whole})
+    monkeypatch.setattr(tables, "TABLES", {"tiny": tables.TABLES["tiny"]})
     asked = []
     reproduce = experiments.reproduce
     monkeypatch.setattr(experiments, "reproduce", lambda *a, **k: asked.append((a, k)) or reproduce(*a, **k))
@@ -246,12 +301,13 @@ def test_what_lacks_its_data_waits(tiny, capsys, monkeypatch):
     assert main(["reproduce", "tiny"]) == 2
     said = capsys.readouterr()
     assert said.out.startswith("1 runs wait: ") and said.out.count("\n") == 1
-    assert said.err.startswith("minigan: 1 runs wait for data sets that are not here; `minigan datasets`")
+    assert said.err.startswith("minigan: expected ") and "`minigan datasets`" in said.err
 
 
 def test_results_of_a_table_that_does_not_exist(capsys):
     assert main(["results", "tinny"]) == 2
-    assert capsys.readouterr().err.startswith("minigan: there is no table 'tinny'; choose one of digits, ")
+    said = capsys.readouterr().err
+    assert said.startswith("minigan: expected the name of a table, got 'tinny'; choose one of digits, ")
 
 
 def test_interrupted(monkeypatch, capsys):
@@ -263,11 +319,30 @@ def test_interrupted(monkeypatch, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_an_interrupted_training_ends_the_sweep_with_its_own_sentence(monkeypatch, capsys):
+    def interrupt(*arguments, **options):
+        raise experiments.Interrupted("expected the whole training, got Ctrl-C after 3 epochs")
+
+    monkeypatch.setattr(experiments, "reproduce", interrupt)
+    assert main(["reproduce", "digits"]) == 130
+    assert capsys.readouterr().err == "minigan: expected the whole training, got Ctrl-C after 3 epochs\n"
+
+
 @pytest.mark.parametrize(
     ("argument", "code", "said"), [("--help", 0, "reproduce"), ("skore", 2, "invalid choice")]
 )
 def test_python_m_minigan(argument, code, said):
     command = [sys.executable, "-m", "minigan", argument]
-    done = subprocess.run(command, cwd=experiments.ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code
     assert said in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_is_quick():
+    code = (
+        "import sys; from minigan.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,4 +1,4 @@
-"""Weak labels: groups that are there are found, and what is missing is said."""
+"""Clustering: known groups are found, and input that cannot be clustered gets one sentence."""
 
 import random
 
@@ -7,15 +7,15 @@ import pytest
 import torch
 from helpers import digits, raises_sentence
 
-from minigan import clustering, features
-from minigan.clustering import weak_labels
+from minigan.blocks import clustering, features
+from minigan.blocks.clustering import weak_labels
 from minigan.images import as_tensor
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 def purity(labels: np.ndarray, truth: np.ndarray) -> float:
-    """The share of images whose class is the most frequent one of their cluster."""
+    """The fraction of images whose class is the most frequent one of their cluster."""
     return sum(np.bincount(truth[labels == k]).max() for k in np.unique(labels)) / len(truth)
 
 
@@ -80,8 +80,10 @@ def test_a_given_number_of_clusters_is_kept_and_the_search_ends_where_it_is_told
 
 def test_equal_seeds_give_equal_labels_and_global_randomness_is_left_alone():
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (80, 1, 8, 8), dtype=np.uint8))
-    x = x.float() / 127.5 - 1  # noise without any groups: the labels hang on the seed alone
-    np.random.seed(0), torch.manual_seed(0), random.seed(0)
+    x = x.float() / 127.5 - 1  # noise without any groups: the labels depend on the seed alone
+    np.random.seed(0)
+    torch.manual_seed(0)
+    random.seed(0)
     before = np.random.get_state()[1].copy(), torch.get_rng_state(), random.getstate()
     first, again, other = (weak_labels(x, "pixels", n_clusters=5, seed=s) for s in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
@@ -112,14 +114,14 @@ def test_a_path_goes_to_the_backbone(mean_colors, tmp_path):
 
 def test_without_weights_the_pixels_are_used_and_it_says_so(offline):
     x, _ = colors(40, FOUR)
-    with pytest.warns(UserWarning, match="found by pixels.*cannot download.*put w.pth into") as caught:
+    with pytest.warns(UserWarning, match="pixels are clustered.*cannot download.*put w.pth into") as caught:
         labels = weak_labels(x)
     assert len(caught) == 1 and caught[0].filename == __file__
     np.testing.assert_array_equal(labels, weak_labels(x, "pixels"))
 
 
 def test_a_path_without_a_file_is_an_error_and_not_replaced():
-    with raises_sentence(FileNotFoundError, "no file", "nowhere.pth", "efficientnet_b4"):
+    with raises_sentence(FileNotFoundError, "not a file", "nowhere.pth", "efficientnet_b4"):
         weak_labels(colors(20, FOUR)[0], "nowhere.pth")
 
 
@@ -136,7 +138,7 @@ def test_silhouettes_of_a_part_are_enough(monkeypatch):
 
 
 def test_a_cluster_that_the_part_misses_does_no_harm(monkeypatch):
-    """The best two clusters are a single image and all others; a few others show but one of them."""
+    """The best two clusters are a single image and all others; a part without it has only one of them."""
     x = torch.zeros(50, 1, 4, 4, dtype=torch.uint8)
     x[0], x[1:, 0, 0, 0] = 255, torch.arange(49)
     some = np.random.default_rng(0).permutation(50)[:5]
@@ -159,7 +161,7 @@ IMAGES = colors(8, FOUR)[0]
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (lambda: weak_labels(IMAGES[:2], "pixels"), ("3 images or more", "got 2")),
+        (lambda: weak_labels(IMAGES[:2], "pixels"), ("at least 3 images", "got 2")),
         (lambda: weak_labels(IMAGES[:1].expand(9, -1, -1, -1), "pixels"), ("alike", "got 9", "1 differ")),
         (lambda: weak_labels(IMAGES, "pixels", n_clusters=9), ("9 clusters", "got 8")),
         (lambda: weak_labels(IMAGES, "pixels", n_clusters=1), ("at least 2", "got 1")),

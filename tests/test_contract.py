@@ -443,9 +443,9 @@ def test_initial_weights_have_the_declared_spread(name):
     measured = {n: torch.cat([p.flatten() for p in w]).std().item() for n, w in weights.items() if w}
     rounded = {network: round(std, 3) for network, std in measured.items()}
     advice = (
-        f"the initial weights of {name}'s networks have the standard deviations {rounded}; declare those that "
-        'the paper asks for as `init_std: ClassVar = {"network": 0.02}` ("pytorch" for the default of its '
-        "layers), and apply an initialiser such as blocks.init_normal_ where they differ"
+        f"the initial weights of {name}'s networks have the standard deviations {rounded}; declare those "
+        'that the paper asks for as `init_std: ClassVar = {"network": 0.02}` ("pytorch" for the default of '
+        "its layers), and apply an initialiser such as blocks.init_normal_ where they differ"
     )
     assert set(measured) == set(detector.init_std), advice
     for network, declared in detector.init_std.items():

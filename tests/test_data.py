@@ -10,6 +10,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from sklearn.datasets import load_digits
 
 from minigan import data
+from minigan.data import bundled
 
 CATEGORIES = ("brick", "gravel", "grass")
 
@@ -88,8 +89,8 @@ def test_a_defect_changes_the_patch_inside_its_mask_and_little_outside(category,
     """The same seed with nothing drawn gives the patches as they were photographed."""
     with_defects = data.textures(category, seed=3)
     for name in ("_scratch", "_stain", "_hole", "_misprint"):
-        draw = getattr(data, name)
-        monkeypatch.setattr(data, name, lambda *a, draw=draw: (a[0], draw(*a)[1]))  # same randomness used
+        draw = getattr(bundled, name)
+        monkeypatch.setattr(bundled, name, lambda *a, draw=draw: (a[0], draw(*a)[1]))  # same randomness used
     without = data.textures(category, seed=3)
     np.testing.assert_array_equal(with_defects.masks, without.masks)
     change = abs(with_defects.images.astype(float) - without.images)
@@ -106,8 +107,8 @@ def test_kinds_of_defect_look_their_part(bricks):
     """A hole is darker than its surroundings; a scratch is thin, a misprint a full rectangle."""
     for image, mask in zip(bricks.images[bricks.labels == 3], bricks.masks[bricks.labels == 3], strict=True):
         assert np.median(image[mask]) < np.median(image[~mask]) - 20
-    share = [bricks.masks[bricks.labels == kind].mean() for kind in range(5)]
-    assert share[1] < 0.05 and share[3] < 0.08 < share[2] < share[4] < 0.25
+    covered = [bricks.masks[bricks.labels == kind].mean() for kind in range(5)]
+    assert covered[1] < 0.05 and covered[3] < 0.08 < covered[2] < covered[4] < 0.25
     for mask in bricks.masks[bricks.labels == 4]:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert mask.sum() == len(rows) * len(columns)
@@ -192,12 +193,12 @@ def numbered(monkeypatch):
         subclasses=(rng.random(n) < 0.4).astype(np.int64),
         subclass_names=("x", "y"),
     )
-    monkeypatch.setitem(data._LOADERS, "numbered", lambda: dataset)
+    monkeypatch.setitem(data.LOADERS, "numbered", lambda: dataset)
     return dataset
 
 
 @pytest.mark.parametrize("n", [1, 10, 333, 999])
-def test_a_thinned_set_keeps_the_share_of_each_kind(numbered, n):
+def test_a_thinned_set_keeps_the_fraction_of_each_kind(numbered, n):
     thin = data.load("numbered", n=n)
     index = 256 * thin.images[:, 0, 0].astype(int) + thin.images[:, 0, 1]
     assert (np.diff(index) > 0).all()  # in the same order, no image twice
@@ -208,9 +209,9 @@ def test_a_thinned_set_keeps_the_share_of_each_kind(numbered, n):
     kept = [kinds[i] for i in index]
     n_test = int((numbered.official == "test").sum())
     kept_test = min(n_test, max(n * n_test / 1000, n / 2))  # a test part this small keeps half of n, or all
-    shares = {"test": kept_test / n_test, "train": (n - kept_test) / (1000 - n_test)}
+    fractions = {"test": kept_test / n_test, "train": (n - kept_test) / (1000 - n_test)}
     for kind in set(kinds):
-        assert kept.count(kind) == max(1, round(shares[kind[1]] * kinds.count(kind))), kind
+        assert kept.count(kind) == max(1, round(fractions[kind[1]] * kinds.count(kind))), kind
     assert abs(len(thin) - n) <= len(set(kinds))
     np.testing.assert_array_equal(data.load("numbered", n=n).images, thin.images)  # always the same ones
     if n == 333:  # from everywhere, not the first ones
@@ -222,7 +223,7 @@ def test_a_large_test_part_is_thinned_to_a_thousand_images(monkeypatch):
     official = np.where(np.arange(n) % 4 == 0, "test", "train")
     images, labels = np.zeros((n, 1, 1), np.uint8), np.arange(n) // 8 % 2
     dataset = data.Dataset("large", images, labels, ("a", "b"), official)
-    monkeypatch.setitem(data._LOADERS, "large", lambda: dataset)
+    monkeypatch.setitem(data.LOADERS, "large", lambda: dataset)
     for wanted, tested in ((600, 300), (3000, 1000), (8000, 2000)):  # 2000: a quarter, as in the whole set
         thin = data.load("large", n=wanted)
         assert ((thin.official == "test").sum(), len(thin)) == (tested, wanted)
@@ -246,38 +247,59 @@ IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.array([0, 1, 0])
 @pytest.mark.parametrize(
     ("request_", "sentence"),
     [
-        (lambda: data.load("mnest"), "no data set 'mnest': choose one of digits, color_digits, textures"),
-        (lambda: data.load("textures", category="wood"), "no texture 'wood': choose brick, gravel or grass"),
-        (lambda: data.load("digits", n=0), "n = 0 came; it is a number of images, 1 or more, or None for"),
-        (lambda: data.load("digits", n=True), "n = True came; it is a number of images"),
-        (lambda: data.load("digits", n=100.0), "n = 100.0 came; it is a number of images"),
-        (lambda: data.load("digits", n="100"), "n = '100' came; it is a number of images"),
-        (lambda: data.load("textures", size=8), "16 to 192 pixels, not 8"),
-        (lambda: data.load("textures", size=256), "16 to 192 pixels, not 256"),
-        (lambda: data.load("digits", size=4), "8 to 512 pixels, not 4"),
-        (lambda: data.load("digits", size="32"), "8 to 512 pixels, not '32'"),
-        (lambda: data.load("digits", size=16.0), "8 to 512 pixels, not 16.0"),
-        (lambda: data.load("color_digits", size=4), "8 to 256 pixels, not 4"),
-        (lambda: data.load("color_digits", size=512), "8 to 256 pixels, not 512"),
+        (
+            lambda: data.load("mnest"),
+            "expected a data set out of digits, color_digits, textures, .*got 'mnest'",
+        ),
+        (
+            lambda: data.load("textures", category="wood"),
+            "expected a texture out of brick, gravel, grass, got 'wood'",
+        ),
+        (
+            lambda: data.load("digits", n=0),
+            "expected n to be a number of images, 1 or more, or None for all of them, got 0",
+        ),
+        (lambda: data.load("digits", n=True), "number of images, .*got True"),
+        (lambda: data.load("digits", n=100.0), "number of images, .*got 100.0"),
+        (lambda: data.load("digits", n="100"), "number of images, .*got '100'"),
+        (
+            lambda: data.load("textures", size=8),
+            "size of textures to be a whole number of pixels from 16 to 192, got 8",
+        ),
+        (lambda: data.load("textures", size=256), "16 to 192, got 256"),
+        (lambda: data.load("digits", size=4), "8 to 512, got 4"),
+        (lambda: data.load("digits", size="32"), "8 to 512, got '32'"),
+        (lambda: data.load("digits", size=16.0), "8 to 512, got 16.0"),
+        (lambda: data.load("color_digits", size=4), "8 to 256, got 4"),
+        (lambda: data.load("color_digits", size=512), "8 to 256, got 512"),
         (lambda: data.backgrounds(IMAGES), r"shape \(n, h, w, 3\), got \(3, 4, 4\)"),
-        (lambda: data.toy("nine", 10), "no toy set 'nine': choose normal, eight or moons"),
-        (lambda: data.toy("eight", 0), "at least one point, not 0"),
+        (lambda: data.toy("nine", 10), "expected a toy set out of normal, eight, moons, got 'nine'"),
+        (lambda: data.toy("eight", 0), "expected n to be a number of points, 1 or more, got 0"),
         (lambda: data.Dataset("x", IMAGES / 255, LABELS, ("a", "b")), "float64 of shape"),
         (lambda: data.Dataset("x", IMAGES[0], LABELS, ("a", "b")), r"uint8 of shape \(4, 4\)"),
-        (lambda: data.Dataset("x", IMAGES, LABELS[:2], ("a", "b")), "labels has 2 entries for 3 images"),
-        (lambda: data.Dataset("x", IMAGES, LABELS, ("a",)), "run from 0 to 1, but 1 classes are named"),
+        (
+            lambda: data.Dataset("x", IMAGES, LABELS[:2], ("a", "b")),
+            "labels to have one entry for each of 3 images, got 2",
+        ),
+        (
+            lambda: data.Dataset("x", IMAGES, LABELS, ("a",)),
+            "labels to index the 1 names in classes, got values from 0 to 1",
+        ),
         (
             lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), np.array(["train"] * 2 + ["val"])),
-            "official",
+            'official to be "train" or "test" for every image',
         ),
-        (lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), masks=IMAGES[:1]), "masks has 1 entries"),
+        (
+            lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), masks=IMAGES[:1]),
+            "masks to have one entry for each of 3 images, got 1",
+        ),
         (
             lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), subclasses=LABELS),
-            "but 0 sub-classes are named",
+            "subclasses to index the 0 names in subclass_names",
         ),
         (
             lambda: data.Dataset("x", IMAGES, LABELS, ("a", "b"), subclasses=LABELS[:1]),
-            "subclasses has 1 entries",
+            "subclasses to have one entry for each of 3 images, got 1",
         ),
     ],
 )
@@ -289,6 +311,9 @@ def test_a_wrong_request_gets_one_sentence(request_, sentence):
 def test_names_are_what_load_knows():
     assert data.names()[:3] == ("digits", "color_digits", "textures")
     assert {"mnist", "mvtec", "retinal_oct", "folder"} < set(data.names())
+    assert data.names()[:3] == data.BUNDLED
+    for name, loader in data.LOADERS.items():  # `minigan.data.mvtec` is what load("mvtec") calls
+        assert getattr(data, name) is loader and loader.__name__ == name
     assert len(data.load("digits", size=8)) == 1797
 
 
@@ -302,6 +327,7 @@ def test_sub_classes_of_good_things_are_printed():
 
 def test_asking_for_names_is_light():
     """What a set needs is imported when it is loaded; none of the heavy libraries before."""
-    code = "import sys; from minigan import data; data.names(); print({'torch', 'pandas'} & set(sys.modules))"
+    code = "import sys; from minigan import data; data.names(); heavy = {'torch', 'torchvision', 'pandas', "
+    code += "'skimage', 'sklearn', 'scipy'}; print(heavy & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

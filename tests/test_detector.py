@@ -14,7 +14,9 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from minigan import checkpoint, metrics
-from minigan.detector import Detector, NeuralDetector, pick_device, require, seeded
+from minigan.checks import require
+from minigan.detector import Detector, seeded
+from minigan.neural import NeuralDetector, pick_device
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -49,7 +51,7 @@ class Distance(NeuralDetector):
         self.optimiser.step()
         return {"loss": loss}
 
-    def score(self, x):
+    def score_step(self, x):
         return (x.flatten(1) - self.centre()).norm(dim=1)
 
 
@@ -159,7 +161,7 @@ def test_scores_carry_no_graph():
     detector.anomaly_score(points(5))
     assert detector.net.weight.grad is None or not detector.net.weight.grad.requires_grad
     seen = []
-    detector.score = lambda x: seen.append(torch.is_inference_mode_enabled()) or x[:, 0]
+    detector.score_step = lambda x: seen.append(torch.is_inference_mode_enabled()) or x[:, 0]
     detector.anomaly_score(points(5))
     assert seen == [True]
 
@@ -258,14 +260,14 @@ def test_without_held_out_images_there_is_no_threshold_until_calibrated(tmp_path
     detector = Distance(holdout=0).fit(points(30))
     for use in (detector.predict, detector.decision_function):
         with raises_sentence(
-            NotFittedError, "no threshold", "no image was held out", "calibrate(normal_images)"
+            NotFittedError, "a threshold", "no image was held out", "calibrate(normal_images)"
         ):
             use(points(5))
-    with raises_sentence(NotFittedError, "no threshold"):
+    with raises_sentence(NotFittedError, "a threshold"):
         _ = detector.offset_
     assert not hasattr(detector, "threshold_")
     assert detector.calibrate(points(200, seed=4)).predict(points(5)).shape == (5,)
-    with raises_sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "a fitted"):
         _ = Distance().offset_
 
 
@@ -294,7 +296,7 @@ def test_validation_with_anomalies_records_the_auroc_and_the_best_epoch():
     auroc = detector.history_["auroc"]
     assert list(auroc.index[auroc.notna()]) == [3, 6, 7]  # every third epoch, and the last
     assert (auroc.dropna() == 1).all()
-    assert detector.selected_epoch_ == 3  # the first of equals
+    assert detector.best_validation_epoch_ == 3  # the first of equals
     assert detector.threshold_ == pytest.approx(np.quantile(detector.anomaly_score(far()[0][:20]), 0.95))
 
 
@@ -307,7 +309,7 @@ def test_selected_weights_are_those_of_the_best_epoch():
             with torch.no_grad():
                 self.net.weight.fill_(self.epoch_)
 
-        def score(self, x):
+        def score_step(self, x):
             good = 2.5 < self.net.weight.mean() < 4.5
             return self.net.weight.mean() + x.norm(dim=1) * (1 if good else -1)
 
@@ -315,15 +317,15 @@ def test_selected_weights_are_those_of_the_best_epoch():
     four = Unsteady(epochs=4, **settings).fit(points(50), validation=far())
     detector = Unsteady(epochs=6, **settings).fit(points(50), validation=far())
     assert detector.history_["auroc"].dropna().tolist() == [0.0, 1.0, 0.0]
-    assert detector.selected_epoch_ == 4
+    assert detector.best_validation_epoch_ == 4
     last = detector.anomaly_score(far()[0])
-    assert detector.use("selected") is detector
+    assert detector.use_weights("best_validation") is detector
     np.testing.assert_array_equal(detector.anomaly_score(far()[0]), four.anomaly_score(far()[0]))
     assert not np.array_equal(detector.anomaly_score(far()[0]), last)
-    detector.use("last")
+    detector.use_weights("last")
     np.testing.assert_array_equal(detector.anomaly_score(far()[0]), last)
-    with raises_sentence(ValueError, "no weights 'best'", "last, selected"):
-        detector.use("best")
+    with raises_sentence(ValueError, "got 'best'", "'last', 'best_validation'"):
+        detector.use_weights("best")
 
 
 def test_kept_weights_are_copies():
@@ -331,21 +333,21 @@ def test_kept_weights_are_copies():
     before = detector.anomaly_score(points(5))
     with torch.no_grad():
         detector.net.weight.fill_(99)
-    detector.use("last")
+    detector.use_weights("last")
     np.testing.assert_array_equal(detector.anomaly_score(points(5)), before)
 
 
 def test_nothing_is_selected_without_anomalous_validation_images():
     detector = Distance().fit(points(30), validation=(points(10), np.zeros(10, int)))
-    with raises_sentence(ValueError, "no weights 'selected'", "there are: last", "both kinds"):
-        detector.use("selected")
-    with raises_sentence(ValueError, "no weights 'last'", "none"):
-        Distance().use("last")
+    with raises_sentence(ValueError, "got 'best_validation'", "out of 'last'", "both kinds"):
+        detector.use_weights("best_validation")
+    with raises_sentence(ValueError, "out of none, got 'last'", "none"):
+        Distance().use_weights("last")
 
 
 def test_validation_with_anomalies_alone_sets_no_threshold():
     detector = Distance().fit(points(30), validation=(points(10) + 30, np.ones(10, int)))
-    with raises_sentence(NotFittedError, "no threshold"):
+    with raises_sentence(NotFittedError, "a threshold"):
         detector.predict(points(5))
 
 
@@ -355,7 +357,7 @@ def test_validation_with_anomalies_alone_sets_no_threshold():
         (points(10), TypeError, ["pair (images, labels)", "ndarray"]),
         ((points(10),), TypeError, ["pair (images, labels)", "tuple"]),
         ((points(10), np.zeros(9, int)), ValueError, ["10 labels", "(9,)"]),
-        ((points(10), np.arange(10)), ValueError, ["0 (normal) or 1 (anomalous)"]),
+        ((points(10), np.arange(10)), ValueError, ["0 (normal) and 1 (anomalous)"]),
         ((points(10, d=3), None), ValueError, ["(2,)", "(3,)"]),
         ((points(0), None), ValueError, ["at least one"]),
     ],
@@ -401,8 +403,8 @@ class Hooked(Distance):
         )
         self.net.note.fill_(self.epoch_)
 
-    def score(self, x):
-        return super().score(x) * (1 if self.net.note[0] == 2 else -1)  # good after the second epoch alone
+    def score_step(self, x):
+        return super().score_step(x) * (1 if self.net.note[0] == 2 else -1)  # good after epoch 2 alone
 
 
 GAPS = np.array([5, -3, 9])[np.arange(30) % 3]  # labels are names, not numbers from 0
@@ -460,7 +462,7 @@ def test_what_an_epochs_end_has_learned_belongs_to_the_weights_of_that_epoch():
     detector = Hooked(epochs=3, validate_every=1).fit(points(30), GAPS, validation=far())
     assert detector.history_["auroc"].tolist() == [0, 1, 0]  # it is there before the first look
     assert detector.net.note.tolist() == [3, 3, 3]
-    detector.use("selected")
+    detector.use_weights("best_validation")
     assert detector.net.note.tolist() == [2, 2, 2]
     assert metrics.auroc(far()[1], detector.anomaly_score(far()[0])) == 1
 
@@ -494,7 +496,7 @@ def test_classes_in_a_broken_checkpoint(classes, tmp_path):
     Hooked(epochs=1).fit(points(30), GAPS).save(tmp_path / "a")
     header, tensors = checkpoint.read(tmp_path / "a")
     checkpoint.write(tmp_path / "b", header | {"classes": classes}, tensors)
-    with raises_sentence(ValueError, "does not describe a working Hooked"):
+    with raises_sentence(ValueError, "expected a checkpoint of a working Hooked"):
         Hooked.load(tmp_path / "b")
 
 
@@ -503,7 +505,7 @@ def test_a_checkpoint_with_fewer_or_more_classes_than_its_networks(classes, tmp_
     Hooked(epochs=1).fit(points(30), GAPS).save(tmp_path / "a")
     header, tensors = checkpoint.read(tmp_path / "a")
     checkpoint.write(tmp_path / "b", header | {"classes": classes}, tensors)
-    with raises_sentence(ValueError, "does not describe a working Hooked"):
+    with raises_sentence(ValueError, "expected a checkpoint of a working Hooked"):
         Hooked.load(tmp_path / "b")
 
 
@@ -525,18 +527,18 @@ def test_functions_of_many_images_are_computed_in_parts():
         return 2 * x
 
     x = np.concatenate([zeros(150)] * 4)
-    result = detector.in_parts(double, x)
+    result = detector.map_batches(double, x)
     assert seen == [(256, False, True), (256, False, True), (len(x) - 512, False, True)]
     assert isinstance(result, np.ndarray) and result.dtype == np.float32
     np.testing.assert_allclose(result[:, 0], 2 * (x / 127.5 - 1), atol=1e-6)  # in the order of the images
-    assert detector.in_parts(double, x[:1]).shape == (1, 1, 16, 16)
+    assert detector.map_batches(double, x[:1]).shape == (1, 1, 16, 16)
 
 
 def test_functions_of_images_want_a_fitted_detector_and_images_like_those_of_training():
-    with raises_sentence(NotFittedError, "not fitted"):
-        Distance().in_parts(lambda x: x, zeros(2))
+    with raises_sentence(NotFittedError, "a fitted"):
+        Distance().map_batches(lambda x: x, zeros(2))
     with raises_sentence(ValueError, "(1, 16, 16)", "(3, 16, 16)"):
-        Distance().fit(zeros(20)).in_parts(lambda x: x, zeros(2, channels=3))
+        Distance().fit(zeros(20)).map_batches(lambda x: x, zeros(2, channels=3))
 
 
 # ---------------------------------------------------------------------- what goes wrong while training
@@ -568,7 +570,7 @@ def test_an_interruption_before_anything_was_learned_is_passed_on():
     detector = interrupt_in(epoch=1)()
     with pytest.raises(KeyboardInterrupt):
         detector.fit(points(50))
-    with raises_sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "a fitted"):
         detector.anomaly_score(points(5))
 
 
@@ -580,10 +582,10 @@ def test_a_loss_that_is_no_number_stops_the_training_and_is_named():
 
     detector = Exploding()
     with raises_sentence(
-        FloatingPointError, "loss_D became nan in epoch 2", "smaller learning rate", "epochs=1"
+        FloatingPointError, "loss_D = nan in epoch 2", "smaller learning rate", "epochs=1"
     ):
         detector.fit(points(50))
-    with raises_sentence(NotFittedError, "not fitted"):
+    with raises_sentence(NotFittedError, "a fitted"):
         detector.anomaly_score(points(5))
 
 
@@ -591,20 +593,20 @@ def test_scores_that_are_no_numbers_are_refused():
     detector = Distance().fit(points(30))
     with torch.no_grad():
         detector.net.weight.fill_(torch.nan)
-    with raises_sentence(FloatingPointError, "5 of 5 scores", "history_"):
+    with raises_sentence(FloatingPointError, "5 of 5 that are not", "history_"):
         detector.anomaly_score(points(5))
 
 
 def test_a_second_fit_forgets_the_first():
     detector = Distance().fit(points(30), validation=far())
-    detector.use("selected")
+    detector.use_weights("best_validation")
     detector.leftover, detector._leftover_ = 1, 2
     detector.fit(points(30, d=3))
     assert detector.image_shape_ == (3,)
-    assert not {"leftover", "_leftover_", "selected_epoch_"} & set(vars(detector))
+    assert not {"leftover", "_leftover_", "best_validation_epoch_"} & set(vars(detector))
     assert "auroc" not in detector.history_
-    with raises_sentence(ValueError, "no weights 'selected'"):
-        detector.use("selected")
+    with raises_sentence(ValueError, "got 'best_validation'"):
+        detector.use_weights("best_validation")
 
 
 def test_what_scikit_learn_notes_on_a_detector_survives_fit():
@@ -647,7 +649,7 @@ def test_identical_training_images_are_pointed_out():
         ({"validate_every": 0}, ["validate_every", "at least 1"]),
         ({"contamination": 1.0}, ["contamination", "between 0 and 1", "1.0"]),
         ({"holdout": 1}, ["holdout", "below 1"]),
-        ({"image_size": 0}, ["image_size", "whole number", "0"]),
+        ({"image_size": 0}, ["image_size", "at least 1", "0"]),
         ({"image_size": "64"}, ["image_size", "whole number", "'64'"]),
         ({"image_size": 16.0}, ["image_size", "whole number", "16.0"]),
         ({"device": "abacus"}, ["'abacus'", "'cpu'"]),
@@ -661,11 +663,11 @@ def test_parameters_that_cannot_work(parameters, words):
 
 
 def test_methods_say_what_they_take():
-    with raises_sentence(ValueError, "OnlyVectors takes vectors", "images of shape (20, 1, 16, 16)"):
+    with raises_sentence(ValueError, "expected vectors for OnlyVectors", "images of shape (20, 1, 16, 16)"):
         OnlyVectors().fit(zeros(20))
     images_only = dataclasses.make_dataclass("ImagesOnly", [], bases=(Distance,), eq=False, repr=False)
     images_only.takes = ("images",)
-    with raises_sentence(ValueError, "ImagesOnly takes images", "vectors of shape (20, 2)", "image[None]"):
+    with raises_sentence(ValueError, "images for ImagesOnly", "vectors of shape (20, 2)", "image[None]"):
         images_only().fit(points(20))
 
 
@@ -675,7 +677,7 @@ def test_automatic_device(monkeypatch):
         monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: None)  # no real device is asked
         assert pick_device("auto").type == expected
         assert pick_device("cpu").type == "cpu"
-    with raises_sentence(ValueError, "'cuda:1'", "no CUDA device", "device='cpu'"):
+    with raises_sentence(ValueError, "'cuda:1'", "without CUDA", "device='cpu'"):
         pick_device("cuda:1")
 
 
@@ -708,7 +710,7 @@ def test_the_hooks_of_a_detector_must_be_written():
     hooks = [
         (neural.build, (1, 4, 4)),
         (neural.training_step, x, None),
-        (neural.score, x),
+        (neural.score_step, x),
         (plain._fit, x, None, (x, np.zeros(2))),
         (plain._scores, x),
         (plain._state,),

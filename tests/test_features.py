@@ -11,7 +11,7 @@ from helpers import raises_sentence
 from torch import nn
 from torchvision.models import efficientnet_b4, wide_resnet101_2
 
-from minigan import features
+from minigan.blocks import features
 
 
 class StandIn(nn.Module):
@@ -62,7 +62,7 @@ def test_efficientnet_from_a_file_of_weights(tmp_path, monkeypatch):
     result = backbone(torch.zeros(2, 1, 32, 32), size=64)
     assert result.shape == (2, 1, 1792) and not backbone.network.training
     monkeypatch.setattr(features, "wide_resnet101_2", StandIn)
-    with raises_sentence(ValueError, "w.pth", "not hold the weights of wide_resnet101_2"):
+    with raises_sentence(ValueError, "w.pth", "expected the weights of wide_resnet101_2", "does not fit"):
         features.Backbone(tmp_path / "w.pth")
 
 
@@ -138,15 +138,22 @@ def test_missing_weights_say_which_file_to_put_where(architecture, monkeypatch):
         features.load_weights("imagenet", architecture)
     message = str(caught.value)
     file = {"wide_resnet101_2": "wide_resnet101_2-", "efficientnet_b4": "efficientnet_b4_rwightman-"}
-    for word in (file[architecture], ".pth", "checkpoints", "weights", "(n, d) array", "cannot download"):
+    for word in (
+        file[architecture],
+        ".pth",
+        "checkpoints",
+        "weights",
+        "(n, d) array",
+        "expected to download",
+    ):
         assert word in message
     assert "\n" not in message
 
 
 def test_weights_from_a_file(tmp_path):
-    with raises_sentence(FileNotFoundError, "no file", "nowhere.pth", "wide_resnet101_2"):
+    with raises_sentence(FileNotFoundError, "not a file", "nowhere.pth", "wide_resnet101_2"):
         features.load_weights(tmp_path / "nowhere.pth")
-    with raises_sentence(FileNotFoundError, "no file", "nowhere.pth", "efficientnet_b4"):
+    with raises_sentence(FileNotFoundError, "not a file", "nowhere.pth", "efficientnet_b4"):
         features.load_weights(tmp_path / "nowhere.pth", "efficientnet_b4")
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
     for path in (tmp_path / "w.pth", str(tmp_path / "w.pth")):

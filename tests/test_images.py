@@ -1,7 +1,6 @@
-"""Images in every form that people have them, and one sentence for those that cannot be read."""
+"""Images in every form that people have them, and one sentence for those that cannot be used."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +9,11 @@ from helpers import raises_sentence, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 
 from minigan.images import (
     AUGMENTATIONS,
     as_tensor,
     augment,
-    folder_classes,
-    image_files,
-    read_folder,
     resize,
     to_float,
     warn_if_unit_range,
@@ -122,7 +117,7 @@ def test_with_one_or_three_rows_the_channels_first_reading_wins():
         ((0, 8, 8), ["at least one image", "(0, 8, 8)"]),
         ((0, 5), ["at least one image", "(0, 5)"]),
         ((), ["at least one image"]),
-        ((4, 0, 8), ["without pixels", "(4, 0, 8)"]),
+        ((4, 0, 8), ["images with pixels", "(4, 0, 8)"]),
         ((4, 8, 8, 2), ["c = 1 or 3", "(4, 8, 8, 2)", "grey or RGB"]),
         ((4, 4, 8, 8), ["c = 1 or 3", "(4, 4, 8, 8)"]),
         ((7,), ["(n, h, w)", "(7,)"]),
@@ -138,12 +133,14 @@ def test_shapes_that_are_no_images(shape, words, kind):
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "int32", "int64", "bool"])
 @pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8)])
 def test_integers_other_than_bytes_are_refused(dtype, shape):
-    words = ["uint8", "scale them to 0..255"] if len(shape) == 3 else ["floating point", "image[None]"]
+    words = (
+        ["uint8", "scale them to 0..255"] if len(shape) == 3 else ["floating point numbers", "image[None]"]
+    )
     with raises_sentence(ValueError, dtype, *words):
         as_tensor(np.ones(shape, dtype))
 
 
-def test_a_single_image_without_its_first_axis_is_told_so():
+def test_a_single_image_without_its_first_axis_is_refused():
     with raises_sentence(ValueError, "image[None]"):
         as_tensor(zeros(1)[0])
 
@@ -204,155 +201,6 @@ def test_resized_bytes_stay_between_the_darkest_and_the_brightest_pixel(x, size)
     result = as_tensor(x, size=size)
     assert result.shape[2:] == (size, size)
     assert result.min() >= x.min() and result.max() <= x.max()
-
-
-# ---------------------------------------------------------------------- folders
-
-
-def save(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -> Image.Image:
-    image = Image.fromarray(array)
-    image = image.convert(mode) if mode else image
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    image.save(folder / name)
-    return image
-
-
-def test_a_folder_is_read_in_sorted_order_with_its_subfolders(tmp_path):
-    x = zeros(4)
-    for name, image in zip(("b/2.png", "b/10.PNG", "a.bmp", "c.tiff"), x, strict=True):
-        save(tmp_path, name, image)
-    save(tmp_path, ".hidden.png", x[0])
-    save(tmp_path, ".thumbnails/a.png", x[0])
-    (tmp_path / "notes.txt").write_text("not an image")
-    (tmp_path / "folder.png").mkdir()
-    names = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)]
-    assert names == ["a.bmp", "b/10.PNG", "b/2.png", "c.tiff"]
-    for folder in (tmp_path, str(tmp_path)):
-        result = as_tensor(folder)
-        assert result.dtype == torch.uint8
-        np.testing.assert_array_equal(result[:, 0].numpy(), x[[2, 1, 0, 3]])
-
-
-def test_sub_folders_are_classes_in_the_order_of_the_files(tmp_path):
-    for name in ("pear/a.png", "apple/deep/b.png", "apple/a.png", "quince/a.png"):
-        save(tmp_path, name, zeros(1)[0])
-    names = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)]
-    found = dict(zip(names, folder_classes(str(tmp_path)), strict=True))
-    assert found == {"apple/a.png": 0, "apple/deep/b.png": 0, "pear/a.png": 1, "quince/a.png": 2}
-    save(tmp_path, "loose.png", zeros(1)[0])
-    with raises_sentence(ValueError, "'loose.png'", "not in a sub-folder"):
-        folder_classes(tmp_path)
-    with raises_sentence(FileNotFoundError, "no folder"):
-        folder_classes(tmp_path / "nowhere")
-
-
-def test_a_folder_inside_a_hidden_one_is_read(tmp_path):
-    save(tmp_path, ".cache/images/a.png", zeros(1)[0])
-    assert len(read_folder(tmp_path / ".cache" / "images")) == 1
-
-
-def test_grey_and_colour_files(tmp_path):
-    grey, colour = zeros(1)[0], zeros(1, channels=3)[0]
-    save(tmp_path, "a.png", grey)
-    assert read_folder(tmp_path).shape == (1, 1, 16, 16)
-    assert read_folder(tmp_path, channels=3).shape == (1, 3, 16, 16)
-    save(tmp_path, "b.png", colour)
-    both = read_folder(tmp_path)  # one colour file makes the set RGB
-    np.testing.assert_array_equal(both[0].numpy(), np.stack([grey] * 3))
-    np.testing.assert_array_equal(both[1].numpy(), colour.transpose(2, 0, 1))
-    as_grey = read_folder(tmp_path, channels=1)
-    np.testing.assert_array_equal(as_grey[0, 0].numpy(), grey)
-    np.testing.assert_array_equal(as_grey[1, 0].numpy(), np.asarray(Image.fromarray(colour).convert("L")))
-
-
-@pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("LA", 1), ("P", 3), ("RGBA", 3), ("CMYK", 3)])
-def test_unusual_kinds_of_files(tmp_path, mode, channels):
-    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    array = ramp if channels == 1 else np.stack([ramp, ramp.T, 255 - ramp], axis=-1)
-    image = Image.fromarray(array).convert(mode)
-    image.save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
-    result = read_folder(tmp_path)
-    assert result.shape == (1, channels, 16, 16)
-    expected = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    expected = expected[None] if channels == 1 else expected.transpose(2, 0, 1)
-    np.testing.assert_array_equal(result[0].numpy(), expected)
-
-
-def test_a_palette_with_a_transparent_colour(tmp_path):
-    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), mode="P")
-    image.putpalette([10, 20, 30, 200, 100, 50])
-    image.save(tmp_path / "a.png", transparency=0)
-    np.testing.assert_array_equal(read_folder(tmp_path)[0, :, 0].numpy(), [[10, 200], [20, 100], [30, 50]])
-
-
-def test_alpha_is_dropped_not_blended(tmp_path):
-    array = np.full((8, 8, 4), [10, 20, 30, 0], np.uint8)  # fully transparent
-    Image.fromarray(array).save(tmp_path / "a.png")
-    assert read_folder(tmp_path)[0, :, 0, 0].tolist() == [10, 20, 30]
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name):
-    values = np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)
-    Image.fromarray(values).save(tmp_path / name)
-    np.testing.assert_array_equal(read_folder(tmp_path)[0, 0].numpy(), [[0, 100], [200, 255]])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_thirty_two_bits_have_no_known_range(tmp_path, dtype):
-    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "a.tif")
-    with raises_sentence(ValueError, "a.tif", "32-bit", "8 or 16 bits"):
-        read_folder(tmp_path)
-
-
-def test_photographs_are_turned_upright_as_their_exif_says(tmp_path):
-    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held so that showing it takes a quarter turn clockwise
-    image.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_folder(tmp_path)[0, 0].numpy(), np.rot90(np.asarray(image), -1))
-
-
-def test_different_sizes_need_a_size_to_agree_on(tmp_path):
-    save(tmp_path, "a.png", zeros(1)[0])
-    save(tmp_path, "b.png", np.full((10, 20, 3), 80, np.uint8))
-    with raises_sentence(ValueError, "a.png is 16 x 16", "b.png is 20 x 10", "image_size=64"):
-        read_folder(tmp_path)
-    result = read_folder(tmp_path, size=32)
-    assert result.shape == (2, 3, 32, 32)
-    assert (result[1] == 80).all()
-    assert as_tensor(tmp_path, size=32, channels=1).shape == (2, 1, 32, 32)
-
-
-def test_missing_and_empty_folders(tmp_path):
-    with raises_sentence(FileNotFoundError, "no folder", "nowhere", "pass the path"):
-        as_tensor(tmp_path / "nowhere")
-    with raises_sentence(FileNotFoundError, "no image file", ".png"):
-        as_tensor(tmp_path)
-    save(tmp_path, "a.png", zeros(1)[0])
-    with raises_sentence(FileNotFoundError, "no folder", "a.png"):
-        as_tensor(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "half", "pixels"])
-def test_a_damaged_file_is_named(tmp_path, damage):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    for name in ("a.png", "b.png", "c.png"):
-        save(tmp_path, name, noise)
-    whole = (tmp_path / "b.png").read_bytes()
-    broken = bytearray(whole)
-    broken[len(whole) // 2] ^= 255
-    contents = {"empty": b"", "text": b"hello", "half": whole[: len(whole) // 2], "pixels": bytes(broken)}
-    (tmp_path / "b.png").write_bytes(contents[damage])
-    with raises_sentence(ValueError, "cannot read the image", "b.png", "replace or remove"):
-        read_folder(tmp_path)
-
-
-def test_an_image_far_too_large_is_refused(tmp_path, monkeypatch):
-    save(tmp_path, "a.png", zeros(1)[0])
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with raises_sentence(ValueError, "a.png", "replace or remove"):
-        read_folder(tmp_path)
 
 
 # ---------------------------------------------------------------------- augmentation

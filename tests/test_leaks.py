@@ -1,4 +1,4 @@
-"""Leaks: how much a score owes to its neighbours, computed by hand, and nothing changed by looking."""
+"""Leaks through batch norm: scores computed by hand, and a detector that stays as it is."""
 
 import copy
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from torch import nn
 
 import minigan
 from minigan import leaks
-from minigan.detector import NeuralDetector
+from minigan.neural import NeuralDetector
 
 KEYS = ("evaluation", "mixed", "sorted")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Company(NeuralDetector):
-    """The score is the value itself, after batch norm: (x - mean) / spread."""
+    """The score is the value itself, after batch norm: (x - mean) / std."""
 
     takes: ClassVar = ("vectors",)
     progress: bool = False
     epochs: int = 2
 
     def build(self, image_shape):
-        # With dropout in training mode, and with the scale in it, no hand would find these scores.
+        # With dropout in training mode, the scores would not be those computed by hand.
         layers = nn.BatchNorm1d(1, eps=1e-9, affine=False, momentum=None), nn.Dropout(0.5)
         self.net = nn.Sequential(*layers).double()
         self.sizes = []
@@ -35,7 +35,7 @@ class Company(NeuralDetector):
     def training_step(self, x, y):
         return {"loss": self.net(x.double()).mean()}
 
-    def score(self, x):
+    def score_step(self, x):
         self.sizes.append(len(x))
         return self.net(x.double())[:, 0]
 
@@ -54,13 +54,13 @@ class Convolutions(NeuralDetector):
         self.opt = torch.optim.SGD([*self.first.parameters(), *self.second.parameters()], lr=0.1)
 
     def training_step(self, x, y):
-        loss = (self.score(x) - 1).square().mean()
+        loss = (self.score_step(x) - 1).square().mean()
         self.opt.zero_grad()
         loss.backward()
         self.opt.step()
         return {"loss": loss}
 
-    def score(self, x):
+    def score_step(self, x):
         return self.second(self.first(x))
 
 
@@ -78,13 +78,13 @@ NORMAL, ANOMALOUS = np.array([-1.0, 0, 1, 2]), np.array([10.0, 11, 13, 14])
 
 @pytest.fixture
 def fitted():
-    """Running mean 0.5, running variance 1: what it was trained on, with the unbiased variance."""
+    """Running mean 0.5 and running variance 1: those of the training set, the variance unbiased."""
     train = 0.5 + np.sqrt(0.75) * np.array([-1.0, -1, 1, 1])
     return Company(batch_size=4, holdout=0.0).fit(one_number(train))
 
 
 def test_the_leak_by_hand(fitted):
-    # Normal ones and anomalies in turns, so that no order but the right one puts scores in their places.
+    # Normal and anomalous ones in turn, so that only the right order puts the scores in their places.
     x, labels = np.stack([ANOMALOUS, NORMAL], axis=1).ravel(), np.tile([1, 0], 4)
     scores = leaks.batch_statistics(fitted, one_number(x), labels, batch_size=4)
     assert tuple(scores) == KEYS and all(s.shape == (8,) and s.dtype == np.float64 for s in scores.values())
@@ -110,7 +110,7 @@ def test_mixed_batches_come_from_all_images_and_from_the_seed(fitted):
     order = np.random.default_rng(1).permutation(100)
     for chosen in np.split(order, 10):
         np.testing.assert_allclose(first["mixed"][chosen], standardized(x[chosen]))
-    # In mixed company small numbers stay small; ten neighbours of one kind say nothing.
+    # In mixed batches small numbers get small scores; in a batch of one class their order is lost.
     assert np.corrcoef(x, first["mixed"])[0, 1] > 0.8 > 0.2 > np.corrcoef(x, first["sorted"])[0, 1]
 
 
@@ -134,7 +134,7 @@ def test_images_of_one_kind_keep_their_order(fitted):
         (2, 64, [2]),
     ],
 )
-def test_batches_are_nearly_equal_and_nobody_is_alone(fitted, n, batch_size, sizes):
+def test_batches_are_nearly_equal_and_no_image_is_alone(fitted, n, batch_size, sizes):
     fitted.sizes.clear()  # the copy shares this list
     leaks.batch_statistics(fitted, one_number(np.arange(n)), np.zeros(n), batch_size=batch_size)
     sorted_and_mixed = fitted.sizes[-2 * len(sizes) :]
@@ -157,11 +157,12 @@ def test_batch_norm_is_as_in_training_and_nothing_else(convolutions):
     scores = leaks.batch_statistics(convolutions, images, labels, batch_size=32)
     np.testing.assert_array_equal(scores["evaluation"], convolutions.anomaly_score(images))
     trained = copy.deepcopy(convolutions)
-    trained.first[1].train(), trained.second[0].train()
+    trained.first[1].train()
+    trained.second[0].train()
     x = torch.from_numpy(images).unsqueeze(1).float() / 127.5 - 1
     order = np.argsort(labels, kind="stable")
     with torch.no_grad():
-        parts = [trained.score(x[chosen]) for chosen in np.split(order, 3)]
+        parts = [trained.score_step(x[chosen]) for chosen in np.split(order, 3)]
     np.testing.assert_allclose(scores["sorted"][order], torch.cat(parts).numpy(), rtol=1e-5, atol=1e-6)
     assert np.abs(scores["sorted"] - scores["evaluation"]).min() > 1e-4
 
@@ -203,9 +204,9 @@ def test_without_batch_norm_in_the_score_nothing_leaks(channels):
 
 def test_rounding_is_no_leak():
     class Rounding(Company):
-        """Other batch sizes, other sums in the last digit, as some processors have it."""
+        """Another batch size changes the last digit of a sum, as on some processors."""
 
-        def score(self, x):
+        def score_step(self, x):
             return x[:, 0].double() + 1e-15 * len(x)
 
     detector = Rounding(holdout=0.0).fit(one_number(np.arange(8) / 8))
@@ -223,11 +224,11 @@ def test_a_loaded_detector_leaks_as_much(convolutions, tmp_path):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-def test_what_cannot_be_measured_is_said_in_a_sentence(fitted):
+def test_what_cannot_be_measured_gets_one_sentence(fitted):
     x, labels = one_number(np.arange(6)), np.array([0, 0, 0, 1, 1, 1])
     with raises_sentence(TypeError, "made of networks", "PCA", "no batch norm"):
         leaks.batch_statistics(minigan.PCA().fit(points(50)), x, labels)
-    with raises_sentence(NotFittedError, "Company is not fitted"):
+    with raises_sentence(NotFittedError, "expected a fitted Company"):
         leaks.batch_statistics(Company(), x, labels)
     with raises_sentence(ValueError, "shape (1,)", "as in training"):
         leaks.batch_statistics(fitted, points(6), labels)
@@ -242,5 +243,8 @@ def test_what_cannot_be_measured_is_said_in_a_sentence(fitted):
             leaks.batch_statistics(fitted, x, wrong)
     with raises_sentence(ValueError, "at least 2 images", "got 1"):
         leaks.batch_statistics(fitted, x[:1], labels[:1])
-    with raises_sentence(ValueError, "batch_size must be at least 2", "got 1"):
-        leaks.batch_statistics(fitted, x, labels, batch_size=1)
+    for batch_size in (1, 2.5, True):
+        with raises_sentence(
+            ValueError, "batch_size to be a whole number of at least 2", f"got {batch_size}"
+        ):
+            leaks.batch_statistics(fitted, x, labels, batch_size=batch_size)

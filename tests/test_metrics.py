@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import raises_sentence
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -138,34 +139,34 @@ def test_mean_interval():
 
 @pytest.mark.parametrize("metric", [metrics.auroc, metrics.average_precision, metrics.equal_error])
 @pytest.mark.parametrize(
-    ("labels", "scores", "sentence"),
+    ("labels", "scores", "words"),
     [
-        ([0, 0], [1, 2], "all 2 labels are the same"),
-        ([1], [1], "all 1 labels are the same"),
-        ([], [], "all 0 labels are the same"),
-        ([0, 1], [1, np.nan], "1 of 2 scores are not finite"),
-        ([0, 1], [np.inf, 1], "1 of 2 scores are not finite"),
-        ([0, 1, 1], [1, 2], r"labels of shape \(3,\) and scores of shape \(2,\)"),
-        ([[0, 1]], [[1, 2]], r"shape \(1, 2\)"),
-        ([0, 2], [1, 2], "there is a label 2"),
-        ([-1, 1], [1, 2], "there is a label -1"),
+        ([0, 0], [1, 2], ("normal and anomalous images", "got 2 labels of one kind")),
+        ([1], [1], ("normal and anomalous images", "got 1 labels of one kind")),
+        ([], [], ("normal and anomalous images", "got 0 labels")),
+        ([0, 1], [1, np.nan], ("finite scores", "got 1 of 2")),
+        ([0, 1], [np.inf, 1], ("finite scores", "got 1 of 2")),
+        ([0, 1, 1], [1, 2], ("shape (n,)", "got (3,) and (2,)")),
+        ([[0, 1]], [[1, 2]], ("shape (n,)", "got (1, 2) and (1, 2)")),
+        ([0, 2], [1, 2], ("0 (normal) or 1 (anomalous)", "got 2")),
+        ([-1, 1], [1, 2], ("0 (normal) or 1 (anomalous)", "got -1")),
     ],
 )
-def test_what_cannot_be_measured_is_said(metric, labels, scores, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_what_cannot_be_measured_is_said(metric, labels, scores, words):
+    with raises_sentence(ValueError, *words):
         metric(labels, scores)
 
 
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "words"),
     [
-        (lambda: metrics.mean_interval([]), "at least one finite number"),
-        (lambda: metrics.mean_interval([0.5, np.nan]), "at least one finite number"),
-        (lambda: metrics.mean_interval([0.5, 0.6], level=95), "0 < level < 1"),
-        (lambda: metrics.bootstrap_interval([0, 1], [0, 1], n=0), "n >= 1"),
-        (lambda: metrics.bootstrap_interval([0, 0], [0, 1]), "normal and anomalous"),
+        (lambda: metrics.mean_interval([]), ("at least one finite number", "got values of shape (0,)")),
+        (lambda: metrics.mean_interval([0.5, np.nan]), ("at least one finite number", "shape (2,)")),
+        (lambda: metrics.mean_interval([0.5, 0.6], level=95), ("a level between 0 and 1", "got 95")),
+        (lambda: metrics.bootstrap_interval([0, 1], [0, 1], n=0), ("at least 1 draw", "got n = 0")),
+        (lambda: metrics.bootstrap_interval([0, 0], [0, 1]), ("normal and anomalous", "of one kind")),
     ],
 )
-def test_intervals_say_what_they_want(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_intervals_say_what_they_expect(call, words):
+    with raises_sentence(ValueError, *words):
         call()

@@ -1,4 +1,4 @@
-"""Hyperparameters of the wrong kind, and checkpoints made to hurt, are answered with one sentence."""
+"""Hyperparameters of the wrong kind, and malicious checkpoints, are answered with one sentence."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 import minigan
 from minigan import PCA, ALGANFeature, checkpoint, features, images
-from minigan.classical import NearestNeighbors
-from minigan.detector import pick_device
+from minigan.models.classical import NearestNeighbors
+from minigan.neural import pick_device
 
 QUICK = {"epochs": 1, "width": 4, "progress": False, "device": "cpu"}
 
@@ -23,47 +23,52 @@ QUICK = {"epochs": 1, "width": 4, "progress": False, "device": "cpu"}
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("epochs", 2.5, "epochs must be a whole number, got 2.5"),
-        ("epochs", "3", "epochs must be a whole number, got '3'"),
-        ("epochs", None, "epochs must be a whole number, got None"),
-        ("n_dis", True, "n_dis must be a whole number, got True"),
-        ("sigma", float("inf"), "sigma must be a finite number, got inf"),
-        ("lr_G", "fast", "lr_G must be a finite number, got 'fast'"),
-        ("lr_D", -0.1, "lr_D must be at least 0, got -0.1"),
-        ("contamination", "auto", "contamination must be a finite number, got 'auto'"),
-        ("extra_channels", 1, "extra_channels must be True or False, got 1"),
-        ("augment", "hflip", "augment must be a tuple, such as (a, b) or (a,), got 'hflip'"),
-        ("betas", (0.9,), "betas must be two numbers from 0 to below 1, got (0.9,)"),
-        ("betas", (0.0, 1.0), "betas must be two numbers from 0 to below 1"),
-        ("max_width", 0, "max_width must be at least 1, got 0"),
-        ("seed", -1, "seed must be at least 0 and below 2**32, got -1"),
-        ("seed", "a", "seed must be a whole number, got 'a'"),
-        ("image_size", True, "image_size must be None or a whole number of pixels, got True"),
-        ("device", None, "device 'None' is not one that torch can use here"),
+        ("epochs", 2.5, "expected epochs to be a whole number, got 2.5"),
+        ("epochs", "3", "expected epochs to be a whole number, got '3'"),
+        ("epochs", None, "expected epochs to be a whole number, got None"),
+        ("n_dis", True, "expected n_dis to be a whole number, got True"),
+        ("sigma", float("inf"), "expected sigma to be a finite number, got inf"),
+        ("lr_G", "fast", "expected lr_G to be a finite number, got 'fast'"),
+        ("lr_D", -0.1, "expected lr_D to be at least 0, got -0.1"),
+        ("contamination", "auto", "expected contamination to be a finite number, got 'auto'"),
+        ("extra_channels", 1, "expected extra_channels to be True or False, got 1"),
+        ("augment", "hflip", "expected augment to be a tuple, each item 'hflip', 'vflip' or 'rotate', got"),
+        ("augment", ("spin",), "expected augment to be a tuple, each item 'hflip', 'vflip' or 'rotate', got"),
+        ("buffer_batches", True, "expected buffer_batches to be a whole number or 'training set', got True"),
+        ("betas", (0.9,), "expected betas to be a tuple of 2, each item a finite number, got (0.9,)"),
+        ("betas", (0.0, 1.0), "expected betas to be two numbers from 0 to below 1, got (0.0, 1.0)"),
+        ("max_width", 0, "expected max_width to be at least 1, got 0"),
+        ("seed", -1, "expected seed to be at least 0, got -1"),
+        ("seed", 2**32, "expected seed to be below 2**32, got 4294967296"),
+        ("seed", "a", "expected seed to be a whole number, got 'a'"),
+        ("image_size", True, "expected image_size to be a whole number or None, got True"),
+        ("device", None, "expected device to be text or device, got None"),
+        ("device", "abacus", "expected a device that torch can use here, got 'abacus'"),
     ],
 )
 def test_a_hyperparameter_of_the_wrong_kind(name, value, sentence):
     with pytest.raises(ValueError) as caught:
         minigan.ALGAN(**QUICK | {name: value}).fit(zeros(8))
-    assert sentence in str(caught.value)
+    assert str(caught.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(
     ("method", "name", "value", "sentence"),
     [
-        ("SimultaneousEncoder", "width", "4", "width must be None or a whole number of channels, got '4'"),
-        ("SimultaneousEncoder", "width", True, "width must be None or a whole number of channels, got True"),
-        ("SimultaneousEncoder", "width", 2.5, "width must be None or a whole number of channels, got 2.5"),
-        ("SimultaneousEncoder", "width", 0, "width must be None or a whole number of channels, got 0"),
-        ("SimultaneousEncoder", "kimg", float("nan"), "kimg must be a finite number, got nan"),
-        ("SimultaneousEncoder", "phase_kimg", -1, "phase_kimg must be positive, got -1"),
-        ("SimultaneousEncoder", "lambda_n", 1.01, "lambda_n must be from 0 to 1, got 1.01"),
-        ("SimultaneousEncoder", "leaky_code", 0.2, "leaky_code must be True or False, got 0.2"),
-        ("ADeGAN", "width", None, "width must be a whole number, got None"),
-        ("ADeGAN", "lambda_sl", float("inf"), "lambda_sl must be None or a number of at least 0, got inf"),
-        ("ADeGAN", "lambda_sl", float("nan"), "lambda_sl must be None or a number of at least 0, got nan"),
-        ("ADeGAN", "collect_norms", 1, "collect_norms must be True or False, got 1"),
-        ("ADeGAN", "n_patterns", 1, "n_patterns must be at least 2, got 1"),
+        ("SimultaneousEncoder", "width", "4", "expected width to be a whole number or None, got '4'"),
+        ("SimultaneousEncoder", "width", True, "expected width to be a whole number or None, got True"),
+        ("SimultaneousEncoder", "width", 2.5, "expected width to be a whole number or None, got 2.5"),
+        ("SimultaneousEncoder", "width", 0, "expected width to be at least 1, got 0"),
+        ("SimultaneousEncoder", "kimg", float("nan"), "expected kimg to be a finite number, got nan"),
+        ("SimultaneousEncoder", "phase_kimg", -1, "expected phase_kimg to be positive, got -1"),
+        ("SimultaneousEncoder", "lambda_n", 1.01, "expected lambda_n to lie in [0, 1], got 1.01"),
+        ("SimultaneousEncoder", "leaky_code", 0.2, "expected leaky_code to be True or False, got 0.2"),
+        ("ADeGAN", "width", None, "expected width to be a whole number, got None"),
+        ("ADeGAN", "lambda_sl", float("inf"), "expected lambda_sl to be a finite number or None, got inf"),
+        ("ADeGAN", "lambda_sl", float("nan"), "expected lambda_sl to be a finite number or None, got nan"),
+        ("ADeGAN", "lambda_sl", -1.0, "expected lambda_sl to be at least 0, got -1.0"),
+        ("ADeGAN", "collect_norms", 1, "expected collect_norms to be True or False, got 1"),
+        ("ADeGAN", "n_patterns", 1, "expected n_patterns to be at least 2, got 1"),
     ],
 )
 def test_hyperparameters_of_single_methods(method, name, value, sentence):
@@ -81,11 +86,11 @@ def test_a_width_of_numpy_is_a_width():
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("augment", ("hflip",), "ALGANFeature learns from vectors"),
-        ("extra_channels", True, "ALGANFeature learns from vectors"),
-        ("rotations_fit", 0, "rotations_fit must be at least 1"),
-        ("rotations_score", 0, "rotations_score must be at least 1"),
-        ("crop_from", 100, "crop_from must be None or at least 224 pixels, got 100"),
+        ("augment", ("hflip",), "expected no augment and no extra_channels.* for ALGANFeature, got augment"),
+        ("extra_channels", True, "expected no augment and no extra_channels.* for ALGANFeature, got augment"),
+        ("rotations_fit", 0, "expected rotations_fit to be at least 1, got 0"),
+        ("rotations_score", 0, "expected rotations_score to be at least 1, got 0"),
+        ("crop_from", 100, "expected crop_from to be at least 224, got 100"),
     ],
 )
 def test_what_the_feature_variant_has_no_use_for(name, value, words):
@@ -105,15 +110,15 @@ def test_a_torch_device_is_a_device():
     assert pick_device(torch.device("cpu")) == torch.device("cpu")
 
 
-def test_losses_that_explode_at_once_are_not_blamed_on_epoch_0():
+def test_losses_that_explode_at_once_point_to_no_epoch_0():
     with pytest.raises(FloatingPointError, match="in epoch 1; try a smaller learning rate$"):
         ALGANFeature(**QUICK, sigma=3e38, batch_norm="none").fit(points(20))
 
 
 def test_a_loaded_detector_says_why_it_cannot_switch(tmp_path):
     ALGANFeature(**QUICK).fit(points(20)).save(tmp_path / "d")
-    with pytest.raises(ValueError, match="a checkpoint holds only the weights in use"):
-        minigan.load(tmp_path / "d").use("last")
+    with pytest.raises(ValueError, match="a checkpoint holds only the weights that were in use$"):
+        minigan.load(tmp_path / "d").use_weights("last")
 
 
 # ---------------------------------------------------------------------- labelled anomalies
@@ -128,7 +133,7 @@ class WithAnomalies(NearestNeighbors):
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 0], [1, 1, 1, 1], [-1, 1, 0, 0]])
 def test_labels_of_anomalies_are_0_or_1_with_some_0(labels):
-    with pytest.raises(ValueError, match=r"0 \(normal\) or 1 \(anomalous\), with normal images among them"):
+    with pytest.raises(ValueError, match=r"expected labels 0 \(normal\) and 1 \(anomalous\), some"):
         WithAnomalies().fit(points(4), labels)
 
 
@@ -167,7 +172,7 @@ def test_a_header_that_asks_for_terabytes_gets_none(forge, changes):
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"class": "ALGANFeature", "format": ' + "9" * 5000 + "}"])
 def test_json_that_breaks_readers(forge, text):
-    with pytest.raises(ValueError, match="was not written by minigan"):
+    with pytest.raises(ValueError, match="expected a checkpoint of minigan, got .* something else wrote"):
         forge(text)
 
 
@@ -188,13 +193,13 @@ def test_a_checkpoint_without_training_images(tmp_path):
     checkpoint.write(tmp_path / "d", header | {"history": {}}, {"data": torch.zeros(0, 2)})
     with (
         pytest.warns(RuntimeWarning),
-        pytest.raises(ValueError, match="does not describe a working KernelDensity"),
+        pytest.raises(ValueError, match="expected a checkpoint of a working KernelDensity"),
     ):
         minigan.load(tmp_path / "d")
 
 
 def test_saving_into_a_folder(tmp_path):
-    with pytest.raises(IsADirectoryError, match="is a folder; pass the path of a file"):
+    with pytest.raises(IsADirectoryError, match="which is a folder; pass the path of a file"):
         PCA().fit(points(20)).save(tmp_path)
 
 
@@ -216,7 +221,7 @@ def test_numbers_of_unusual_kinds(x, words):
 
 def test_a_file_that_holds_no_weights(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"hello")
-    with pytest.raises(ValueError, match="is not a file of weights for wide_resnet101_2"):
+    with pytest.raises(ValueError, match="expected weights of wide_resnet101_2 as torch.save writes them"):
         features.load_weights(tmp_path / "w.pth")
 
 
@@ -235,11 +240,13 @@ def test_sample_wants_a_number_of_images_and_a_seed(method, settings):
     assert (detector.sample(3, seed=1) == detector.sample(3, seed=1)).all()
     assert detector.sample(0).shape == (0, 1, 16, 16)
     for name, arguments in (("n", {"n": -1}), ("n", {"n": 2.0}), ("seed", {"n": 2, "seed": -1})):
-        with pytest.raises(ValueError, match=f"{name} must be 0 or more, got {arguments[name]}"):
+        with pytest.raises(
+            ValueError, match=f"expected {name} to be a whole number of at least 0, got {arguments[name]}"
+        ):
             detector.sample(**arguments)
 
 
 @pytest.mark.parametrize("betas", [("0.5", "0.9"), (0.5,), (0.5, 1.0)])
 def test_betas_are_two_numbers(betas):
-    with pytest.raises(ValueError, match="betas must be two numbers from 0 to below 1"):
+    with pytest.raises(ValueError, match="expected betas to be (a tuple of 2|two numbers from 0 to below 1)"):
         minigan.YGAN(betas=betas)._check_parameters()

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
+from minigan.cells import Cell
 from PIL import Image
 
 from minigan import experiments
-from minigan.cells import Cell
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path for end in ("ipynb", "md") for path in (ROOT / "book").glob(f"*.{end}"))

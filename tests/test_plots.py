@@ -186,7 +186,7 @@ def test_histogram_names_both_classes_in_their_colors():
         "anomalous (1)": plots.ANOMALOUS,
         "threshold": "#000000",
     }
-    assert ax.get_xlabel() == "anomaly score"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("anomaly score", "fraction of the class")
     assert list(ax.lines[0].get_xdata()) == [0.5, 0.5]
     # Each histogram sums to one, whatever the size of its class.
     for patch in ax.patches:
@@ -207,7 +207,7 @@ def test_histogram_of_one_class_alone():
 
 @pytest.mark.parametrize("scores", [[0.1, 0.2, 0.3], [0.1, np.nan], [[0.1], [0.2]]])
 def test_histogram_refuses_scores_that_do_not_fit(scores):
-    with pytest.raises(ValueError, match="a finite score and a label per image"):
+    with pytest.raises(ValueError, match="a finite score and a label for each image"):
         plots.score_histogram(scores, [0, 1])
 
 
@@ -218,6 +218,8 @@ def test_roc_names_curves_with_their_auroc_best_at_the_top():
     assert set(heights) == {"weak 0.750", "good 1.000", "AUROC"}
     assert heights["AUROC"] > heights["good 1.000"] > heights["weak 0.750"]
     assert texts(ax)["weak 0.750"] == plots.LINES[0]  # colours follow the order given
+    assert ax.get_xlabel() == "fraction of normal images flagged"
+    assert ax.get_ylabel() == "fraction of anomalies found"
     dots = [tuple(np.ravel(line.get_data())) for line in ax.lines if line.get_marker() == "o"]
     assert dots == [(0.5, 0.5), (0.0, 1.0)]
 
@@ -313,7 +315,7 @@ def test_history_of_some_columns():
 @pytest.mark.parametrize(
     ("frame", "columns", "message"),
     [
-        (pd.DataFrame({"a": [1.0]}), ["loss"], r"among \['a'\], got \['loss'\]"),
+        (pd.DataFrame({"a": [1.0]}), ["loss"], r"out of \['a'\], got \['loss'\]"),
         (pd.DataFrame({"a": []}), None, "fit a detector first"),
         (pd.DataFrame({"a": [np.nan]}), None, "fit a detector first"),
     ],
@@ -402,9 +404,9 @@ def test_nothing_run_and_nothing_printed(both):
 def test_a_given_axis_is_used_and_every_row_wants_a_name(both):
     _, ax = plt.subplots()
     assert plots.published_and_ours(both, list("ABC"), ax=ax) is ax
-    with pytest.raises(ValueError, match="a name for each of one row or more, got 2 for 3"):
+    with pytest.raises(ValueError, match="a name for each of one row or more, got 2 names for 3 rows"):
         plots.published_and_ours(both, ["A", "B"])
-    with pytest.raises(ValueError, match="a name for each of one row or more, got 0 for 0"):
+    with pytest.raises(ValueError, match="a name for each of one row or more, got 0 names for 0 rows"):
         plots.published_and_ours(both[:0], [])
 
 
@@ -531,7 +533,7 @@ def test_book_is_refused_above_its_limit():
     noise = np.random.default_rng(0).integers(0, 256, (2, 100, 100, 3), dtype=np.uint8)
     frames = [Image.fromarray(image) for image in noise]
     assert len(plots.flip_book(frames, [("Epoch", [0, 1])]).html) > 20_000
-    with pytest.raises(ValueError, match=r"2 frames make a flip book of 0\.0 MB, above .* 0\.02 MB"):
+    with pytest.raises(ValueError, match=r"at most 0\.02 MB, got 0\.0 MB for 2 frames"):
         plots.flip_book(frames, [("Epoch", [0, 1])], limit=0.02)
 
 
@@ -545,7 +547,7 @@ RED = swatch("red")
         ([RED] * 3, [("Epoch", [0, 1])], {}, "expected 2 frames .* got 3"),
         ([RED] * 2, [("a", [0, 1]), ("b", [0, 1])], {}, "expected 2 frames .* got Image"),
         ([[RED] * 2, [RED]], [("a", [0, 1]), ("b", [0, 1])], {}, "expected 2 frames .* got 1"),
-        ({(0,): RED, (2,): RED}, [("Epoch", [0, 1])], {}, r"no frame for the positions \(1,\)"),
+        ({(0,): RED, (2,): RED}, [("Epoch", [0, 1])], {}, r"a frame for the positions \(1,\), got none"),
         ({(0,): RED}, [("Epoch", [0, 1])], {}, "expected 2 frames .* got 1"),
         ([RED, swatch("red", (31, 20))], [("Epoch", [0, 1])], {}, r"\(30, 20\), \(31, 20\)"),
         ([RED], [("Epoch", [0])], {}, "at least two values"),

@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from minigan import progressive
-from minigan.progressive import EqualizedConv2d, Generator, MinibatchDeviation, PixelNorm, Reader
+from minigan.blocks.progressive import (
+    EqualizedConv2d,
+    MinibatchStd,
+    PixelNorm,
+    ProgressiveEncoder,
+    ProgressiveGenerator,
+)
 
 OF_IMAGE = {"channels": 3, "size": 32, "width": 4, "max_width": 16}
 FULL = 3  # the level of 32 pixels
@@ -92,23 +98,23 @@ def test_what_follows_a_layer_decides_its_gain():
 
 def test_minibatch_deviation_by_hand():
     x = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1) * torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
-    out = MinibatchDeviation()(x)  # deviations 1 and 2, whose mean is 1.5
+    out = MinibatchStd()(x)  # deviations 1 and 2, whose mean is 1.5
     assert out.shape == (2, 3, 1, 1)
     torch.testing.assert_close(out[:, :2], x)
     torch.testing.assert_close(out[:, 2], torch.full((2, 1, 1), 1.5))
     same = torch.ones(4, 2, 3, 3, requires_grad=True)  # a generator that repeats itself
-    MinibatchDeviation()(same)[:, 2].sum().backward()
+    MinibatchStd()(same)[:, 2].sum().backward()
     assert torch.isfinite(same.grad).all()
-    assert MinibatchDeviation()(same)[:, 2].max() < 1e-3
+    assert MinibatchStd()(same)[:, 2].max() < 1e-3
 
 
 # ---------------------------------------------------------------------- no jump at any growth step
 
 
 def networks():
-    reader = Reader(5, **OF_IMAGE)
-    critic = Reader(1, **OF_IMAGE, deviation=True)
-    return Generator(6, **OF_IMAGE), reader, critic
+    reader = ProgressiveEncoder(5, **OF_IMAGE)
+    critic = ProgressiveEncoder(1, **OF_IMAGE, minibatch_std=True)
+    return ProgressiveGenerator(6, **OF_IMAGE), reader, critic
 
 
 @pytest.mark.parametrize("before", range(FULL))
@@ -145,7 +151,7 @@ def test_fading_in_ends_where_the_new_layers_stand_alone(after):
 
 
 def test_halfway_an_image_is_the_mean_of_old_and_new():
-    G = Generator(6, **OF_IMAGE)
+    G = ProgressiveGenerator(6, **OF_IMAGE)
     z = torch.randn(2, 6)
     old, half, new = F.interpolate(G(z, 1.0), scale_factor=2.0), G(z, 1.5), G(z, 2.0)
     torch.testing.assert_close(half, (old + new) / 2)
@@ -156,7 +162,7 @@ def test_halfway_an_image_is_the_mean_of_old_and_new():
 
 @pytest.mark.parametrize("before", range(FULL))
 def test_images_go_from_old_to_new_in_a_straight_line(before):
-    G = Generator(6, **OF_IMAGE)
+    G = ProgressiveGenerator(6, **OF_IMAGE)
     z, x = torch.randn(2, 6), torch.rand(2, 3, 32, 32)
     for image in (lambda level: G(z, level), lambda level: progressive.at_level(x, level)):
         old, new = F.interpolate(image(float(before)), scale_factor=2.0), image(before + 1.0)
@@ -177,7 +183,7 @@ def test_readers_mix_what_they_read_at_two_sizes():
 
 
 def test_every_pixel_inside_the_generator_has_a_mean_square_of_one():
-    G, maps = Generator(6, **OF_IMAGE), []
+    G, maps = ProgressiveGenerator(6, **OF_IMAGE), []
     for m in G.modules():
         if isinstance(m, EqualizedConv2d):
             m.register_forward_pre_hook(lambda m, inputs: maps.append(inputs[0].detach()))
@@ -198,7 +204,7 @@ def test_sizes_at_each_level():
 
 
 def test_only_layers_of_the_level_learn():
-    G = Generator(6, **OF_IMAGE)
+    G = ProgressiveGenerator(6, **OF_IMAGE)
     G(torch.randn(2, 6), 1.4).square().sum().backward()
     learns = {name for name, p in G.named_parameters() if p.grad is not None and p.grad.any()}
     assert {name.rsplit(".", 1)[0] for name in learns if name.startswith("to_image")} == {
@@ -212,7 +218,7 @@ def test_only_layers_of_the_level_learn():
 
 
 def test_the_generator_does_not_see_how_long_a_vector_is():
-    G = Generator(6, **OF_IMAGE)
+    G = ProgressiveGenerator(6, **OF_IMAGE)
     z = torch.randn(4, 6)
     for factor in (0.01, 3.0, 1e3):
         torch.testing.assert_close(G(factor * z, 2.0), G(z, 2.0), rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Protocols: every split keeps its promises, for any data set, seed, target and share."""
+"""Protocols: every split keeps its promises, for any data set, seed, target and fraction."""
 
 import numpy as np
 import pytest
@@ -223,12 +223,12 @@ def test_defects(recipe, seed, by_group):
             assert abs((~defective[part]).sum() - (~defective).sum() / 4) <= 2 * slack
 
 
-def test_the_share_of_good_images_for_training_can_be_chosen():
+def test_the_fraction_of_good_images_for_training_can_be_chosen():
     dataset = numbered(np.repeat([0, 1], [200, 50]), ("good", "bad"), defects=True)
     split = protocols.defects(dataset, training=0.8, validation=0)
     assert len(split.train) == 160 and np.bincount(split.test_labels).tolist() == [40, 50]
     for bad in (0, 1, -0.5):
-        with pytest.raises(ValueError, match=f"training = {bad} came"):
+        with pytest.raises(ValueError, match=f"expected training to be a fraction .*, got {bad}"):
             protocols.defects(dataset, training=bad)
 
 
@@ -265,7 +265,10 @@ def test_objects_draws_its_classes_by_the_seed_and_refuses_what_cannot_be(digits
     drawn = {tuple(np.unique(protocols.objects(digits, 3, seed).train_classes)) for seed in range(8)}
     assert len(drawn) > 4
     for bad in (0, 10, 2.0, True):
-        with pytest.raises(ValueError, match="n_normal = .* 10 classes"):
+        with pytest.raises(
+            ValueError,
+            match="expected n_normal to be a whole number from 1 to 9, .* 10 classes of digits, got",
+        ):
             protocols.objects(digits, bad)
     with pytest.raises(ValueError, match="use protocols.defects"):
         protocols.objects(data.load("textures", size=16), 1)
@@ -333,33 +336,52 @@ PLAIN = numbered([0, 1] * 20, ("a", "b"))
     [
         (
             lambda: protocols.one_class(PLAIN, 2),
-            "no class 2: give a label from 0 to 1, or a name, one of a, b",
+            "expected a class of numbers, a label from 0 to 1 or a name out of a, b, got 2",
         ),
-        (lambda: protocols.one_class(PLAIN, -1), "no class -1"),
-        (lambda: protocols.leave_one_out(PLAIN, "c"), "no class 'c'"),
-        (lambda: protocols.one_class(WORKSHOP, 0), "good and defective images: use protocols.defects"),
+        (lambda: protocols.one_class(PLAIN, -1), "expected a class .*, got -1"),
+        (lambda: protocols.leave_one_out(PLAIN, "c"), "expected a class .*, got 'c'"),
+        (lambda: protocols.one_class(WORKSHOP, 0), "good and defective images; use protocols.defects"),
         (lambda: protocols.leave_one_out(WORKSHOP, 0), "use protocols.defects"),
-        (lambda: protocols.defects(PLAIN), "not a defect data set"),
-        (lambda: protocols.contaminated(PLAIN, 0, 1.0), "gamma = 1.0 came"),
-        (lambda: protocols.contaminated(PLAIN, 0, -0.1), "gamma = -0.1 came"),
-        (lambda: protocols.supervised(PLAIN, 0, float("nan")), "gamma = nan came"),
+        (lambda: protocols.defects(PLAIN), "expected a data set of good and defective images, got numbers"),
+        (
+            lambda: protocols.contaminated(PLAIN, 0, 1.0),
+            "expected gamma to be a fraction of at least 0 and below 1, got 1.0",
+        ),
+        (lambda: protocols.contaminated(PLAIN, 0, -0.1), "below 1, got -0.1"),
+        (lambda: protocols.supervised(PLAIN, 0, float("nan")), "below 1, got nan"),
         (lambda: protocols.supervised(PLAIN, 0, 0.9), "use a smaller gamma"),
-        (lambda: protocols.contaminated(PLAIN, 0, 0.1, n_test=0), "n_test = 0 came"),
-        (lambda: protocols.one_class(PLAIN, 0, validation=1.5), "validation = 1.5 came"),
-        (lambda: protocols.one_class(PLAIN, 0, validation=1), "0 images for training"),
-        (lambda: protocols.one_class(PLAIN, 0, validation=0.01), "comes to none or all of them"),
-        (lambda: protocols.defects(WORKSHOP, validation=-1), "validation = -1 came"),
+        (lambda: protocols.supervised(PLAIN, 0, "0.1"), "below 1, got '0.1'"),
+        (lambda: protocols.contaminated(PLAIN, 0, 0.1, n_test=2.5), "1 or more, got 2.5"),
+        (lambda: protocols.leave_one_out(PLAIN, 0, validation=None), "from 0 to 1, got None"),
+        (lambda: protocols.one_class(PLAIN, True), "expected a class .*, got True"),
+        (
+            lambda: protocols.contaminated(PLAIN, 0, 0.1, n_test=0),
+            "expected n_test to be a whole number of test images of each kind, 1 or more, got 0",
+        ),
+        (
+            lambda: protocols.one_class(PLAIN, 0, validation=1.5),
+            "expected validation to be a fraction from 0 to 1, got 1.5",
+        ),
+        (lambda: protocols.one_class(PLAIN, 0, validation=1), "got 0 for training"),
+        (
+            lambda: protocols.one_class(PLAIN, 0, validation=0.01),
+            "got none or all of them for the fraction 0.01",
+        ),
+        (
+            lambda: protocols.defects(WORKSHOP, validation=-1),
+            "expected validation to be a fraction from 0 to 1, got -1",
+        ),
         (lambda: protocols.defects(WORKSHOP, validation=1), "0 normal and 0 anomalous ones for testing"),
         (
             lambda: protocols.leave_one_out(numbered([0] * 20, ("a", "b")), "b"),
             "0 anomalous ones for testing",
         ),
-        (lambda: protocols.one_class(numbered([0] * 20, ("a", "b")), "b"), "0 images for training"),
+        (lambda: protocols.one_class(numbered([0] * 20, ("a", "b")), "b"), "got 0 for training"),
         (
             lambda: protocols.defects(
                 numbered([0, 1] * 9, ("a", "b"), groups=np.arange(18) // 2, defects=True)
             ),
-            "0 images for training",
+            "got 0 for training",
         ),
     ],
 )

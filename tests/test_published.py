@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from helpers import raises_sentence
 
-from minigan import benchmarks, data, defect_sets, protocols, published, registry, ygan
+from minigan import data, protocols, published, registry, tables
+from minigan.data.arrays import CIFAR10, CIFAR100, FASHION
+from minigan.data.defects import MVTEC
 
 ROWS = published.everything()
 KEY = [name for name in published.COLUMNS if name not in ("value", "std")]
@@ -25,10 +27,10 @@ ILL = {
 }
 TARGETS = {
     "mnist": set("0123456789"),
-    "fashion_mnist": set(benchmarks.FASHION),
-    "cifar10": set(benchmarks.CIFAR10),
-    "cifar100": set(benchmarks.CIFAR100),
-    "mvtec": set(defect_sets.MVTEC),
+    "fashion_mnist": set(FASHION),
+    "cifar10": set(CIFAR10),
+    "cifar100": set(CIFAR100),
+    "mvtec": set(MVTEC),
     "plantvillage": set(HEALTHY) | set(ILL),
     "kth_cellvideos": {"normal"},
     "alzheimer": {"NonDemented"},
@@ -51,8 +53,8 @@ OF_THE_PAPERS = {
 
 
 def test_every_paper_has_its_tables():
-    tables = {paper: published.table(paper)["table"].unique().tolist() for paper in published.papers()}
-    assert tables == {
+    found = {paper: published.table(paper)["table"].unique().tolist() for paper in published.papers()}
+    assert found == {
         "adegan": ["table1", "table2"],
         "agad": [f"table{i}" for i in (1, 2, 3, 4, 5, 8, 9)],  # 6 has names of classes, 7 a list of layers
         "algan": [f"table{i}" for i in range(1, 8)],
@@ -62,7 +64,7 @@ def test_every_paper_has_its_tables():
 
 
 @pytest.mark.parametrize("paper", published.papers())
-def test_file_is_of_one_shape(paper):
+def test_every_file_has_the_same_form(paper):
     text = (published.FOLDER / f"{paper}.csv").read_text(encoding="utf-8")
     assert text.splitlines()[0] == ",".join(published.COLUMNS)
     assert "\r" not in text and text.endswith("\n")
@@ -83,9 +85,9 @@ def test_nothing_stands_there_twice():
 
 def test_numbers_are_in_their_ranges():
     assert set(ROWS["metric"]) == METRICS
-    shares = ROWS["metric"].isin(["auroc", "tnr", "tpr"])
-    assert ROWS.loc[shares, "value"].between(0, 1).all()
-    assert (ROWS.loc[~shares, "value"] > 0).all()
+    rates = ROWS["metric"].isin(["auroc", "tnr", "tpr"])
+    assert ROWS.loc[rates, "value"].between(0, 1).all()
+    assert (ROWS.loc[~rates, "value"] > 0).all()
     assert ROWS["std"].dropna().between(0, 0.5).all()
     assert ROWS["gamma"].between(0, 1, inclusive="left").all()
     assert set(ROWS.loc[ROWS["gamma"] > 0, "protocol"]) == {"contaminated", "supervised"}
@@ -127,9 +129,9 @@ def test_settings_are_parameters_of_the_method():
             name, value = pair.split("=")
             assert value
             if OF_THE_PAPERS.get(name) == row["paper"]:
-                assert name != "ablation" or value in ygan.ABLATIONS
+                assert name != "ablation" or value in tables.ygan.ABLATIONS
                 continue
-            # What the paper's own method is called holds for the rival that it is compared with.
+            # What the paper's own method is called holds for the baseline that it is compared with.
             method = "SimultaneousEncoder" if row["method"] == "FAnoGAN" else row["method"]
             assert name in {field.name for field in dataclasses.fields(registry.get(method))}, pair
 
@@ -138,7 +140,7 @@ def test_settings_are_parameters_of_the_method():
 
 
 def test_leaves_are_flagged_at_equal_error():
-    """Y-GAN's Table 4: over all species, as many healthy leaves are told right as ill ones."""
+    """Y-GAN's Table 4: over all species, healthy and ill leaves are classified right equally often."""
     rows = published.table("ygan", 4)
     tested = {name: math.ceil(count / 5) for name, count in HEALTHY.items()}  # 80 % are for training
     for method, own in rows.groupby("method"):
@@ -151,7 +153,7 @@ def test_leaves_are_flagged_at_equal_error():
     assert rows["method"].nunique() == 9
 
 
-def test_shares_of_leaves_are_shares_of_whole_leaves():
+def test_rates_of_leaves_are_fractions_of_whole_leaves():
     rows = published.table("ygan", 4)
     odd = []
     for _, row in rows[rows["metric"].isin(["tnr", "tpr"])].iterrows():
@@ -220,7 +222,7 @@ def test_a_table_is_a_table_of_its_own():
     assert len(ROWS) == sum(len(published.table(paper)) for paper in published.papers())
 
 
-def test_unknown_names_are_told():
+def test_unknown_names_are_listed():
     with raises_sentence(ValueError, "'gan'", "adegan, agad"):
         published.table("gan")
     with raises_sentence(ValueError, "table 3", "table1, table2"):

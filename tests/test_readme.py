@@ -10,9 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import readme_status
 from PIL import Image
 
-from minigan import data, methods, tables
+from minigan import data, methods, report, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,3 +96,18 @@ def test_the_table_of_methods_is_complete_and_its_links_lead_somewhere():
     assert listed == methods()
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_status_table_is_that_of_the_records(tmp_path: Path):
+    """`python book/readme_status.py` writes it, and finds a table that somebody changed by hand."""
+    section = README.partition(readme_status.START)[2].partition(readme_status.END)[0]
+    assert section.strip() == report.status_markdown(ROOT / "data")
+    assert readme_status.main(["--check"]) == 0
+
+    copy = tmp_path / "README.md"
+    copy.write_text(README.replace("small runs fall short", "reproduced"), encoding="utf-8")
+    assert readme_status.main(["--check", "--readme", str(copy)]) == 1
+    assert readme_status.main(["--readme", str(copy)]) == 0
+    assert copy.read_text(encoding="utf-8") == README
+    with pytest.raises(ValueError, match="expected <!-- status --> and <!-- /status -->"):
+        readme_status.updated("# minigan\n<!-- status -->\n")

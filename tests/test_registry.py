@@ -20,7 +20,12 @@ def test_every_name_is_a_detector_of_that_name():
         assert cls.__doc__ and not cls.__doc__.startswith(name + "("), f"{name} has no docstring of its own"
 
 
-def test_an_unknown_name_is_told_which_there_are():
+@pytest.mark.parametrize("name", minigan.methods())
+def test_every_docstring_says_where_the_hyperparameters_are_listed(name):
+    assert f"`minigan methods {name}`" in minigan.get(name).__doc__
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
     with raises_sentence(ValueError, "'WGAN'", *minigan.methods()):
         registry.get("WGAN")
 
@@ -29,7 +34,7 @@ def test_shared_modules_and_unknown_attributes():
     from minigan import images
 
     assert minigan.images is images
-    assert {"ALGAN", "load", "methods", "data", "plots"} <= set(dir(minigan))
+    assert {"ALGAN", "load", "methods", "data", "plots", "algan", "features"} <= set(dir(minigan))
     for name in minigan.__all__:
         assert getattr(minigan, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

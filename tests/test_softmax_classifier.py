@@ -120,6 +120,6 @@ def test_it_learns_to_tell_the_sub_classes_apart_and_then_doubts_little():
     losses = detector.history_["cross_entropy"]
     assert losses.iloc[0] == pytest.approx(math.log(3), abs=0.3)  # at first, three classes are a guess
     assert losses.iloc[-1] < 0.2
-    logits = detector.in_parts(lambda x: detector.C(detector.E_s(x)), x)
+    logits = detector.map_batches(lambda x: detector.C(detector.E_s(x)), x)
     assert (detector.classes_[logits.argmax(1)] == y).mean() > 0.95
     assert np.median(detector.anomaly_score(x)) < 0.2

@@ -11,7 +11,7 @@ from helpers import digits, raises_sentence
 from sklearn.exceptions import NotFittedError
 
 from minigan import YGAN, SoftmaxClassifier, clustering
-from minigan.subclasses import one_minus_confidence
+from minigan.models._subclasses import one_minus_confidence
 
 TINY = {"epochs": 1, "width": 4, "z_dim": 6, "batch_size": 8, "progress": False}
 both = pytest.mark.parametrize("cls", [SoftmaxClassifier, YGAN])
@@ -90,7 +90,7 @@ def test_a_class_that_was_held_out_altogether_is_no_class(cls):
 @both
 def test_a_single_sub_class_leaves_nothing_to_learn(cls):
     x, _ = three_digits()
-    words = (cls.__name__, "single sub-class", "nothing to tell apart", "labels='cluster'")
+    words = (cls.__name__, "2 or more sub-classes", "got 1", "labels='cluster'")
     with raises_sentence(ValueError, *words):
         cls(**TINY).fit(x, np.full(len(x), 7))
 
@@ -236,5 +236,5 @@ def test_grad_cam_with_a_split_code():
 
 @both
 def test_grad_cam_before_fit(cls):
-    with raises_sentence(NotFittedError, cls.__name__, "not fitted"):
+    with raises_sentence(NotFittedError, cls.__name__, "a fitted"):
         cls(**TINY).grad_cam(three_digits()[0])

@@ -1,6 +1,7 @@
 """Sweeps over processes and clusters, killed in the middle and started again: the records are the same."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import pytest
 from distributed import Client, LocalCluster
 from helpers import fake_record, lines, network_cells, run_by, tiny_cells
 
-from minigan import experiments, tables
+from minigan import experiments, paths, tables
 from minigan.tables import Table
 
 MEASURED = [*experiments.METRICS, *experiments.COUNTS]
@@ -53,6 +54,7 @@ SWEEP = """
     import os, sys, time
     from pathlib import Path
     from minigan import experiments, tables
+    from minigan.experiments import runs
     from minigan.tables import Cell, Table
 
     def cells():
@@ -66,8 +68,8 @@ SWEEP = """
         return record | {{"auroc": int(cell.target) / 100, "epochs": os.getpid(), "seconds": 0.0}}
 
     tables.TABLES["tiny"] = Table("tiny", "", cells)
-    experiments.train = lambda cell: "trained"
-    experiments.measure = lambda cell, trained: run(cell)
+    runs.train = lambda cell: "trained"
+    runs.measure = lambda cell, trained: run(cell)
     print("ready", flush=True)
     while not Path("go").exists():
         time.sleep(0.01)
@@ -78,9 +80,9 @@ SWEEP = """
 
 #: As many epochs as `network_cells` say, each announced, and slow enough to be killed in.
 TRAINING = """
-    import time
+    import signal, time
     from helpers import network_cells
-    from minigan import adegan, experiments, tables
+    from minigan import ADeGAN, experiments, tables
     from minigan.tables import Table
 
     def start_epoch(self):
@@ -88,7 +90,8 @@ TRAINING = """
         time.sleep(0.3)
 
     tables.TABLES["trained"] = Table("trained", "", network_cells, list)
-    adegan.ADeGAN.start_epoch = start_epoch
+    ADeGAN.start_epoch = start_epoch
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells may have switched it off
     experiments.reproduce("trained", folder="data")
 """
 
@@ -99,7 +102,7 @@ def sweep(folder, n, pause):
 
 
 def started(folder, code):
-    path = os.pathsep.join([str(experiments.ROOT), str(experiments.ROOT / "tests")])
+    path = os.pathsep.join([str(paths.ROOT), str(paths.ROOT / "tests")])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
@@ -136,7 +139,7 @@ def test_a_training_killed_in_its_middle_gives_the_same_numbers(monkeypatch, tmp
                 process.kill()
     assert process.returncode != 0 and len(lines(folder, "trained")) == 2
     before = lines(folder, "trained")
-    there = [experiments.kept(cell, folder) is not None for cell in network_cells()]
+    there = [experiments.saved_outputs(cell, folder) is not None for cell in network_cells()]
     assert there == [True, False, False]
 
     again = experiments.reproduce("trained", folder=folder)
@@ -144,10 +147,24 @@ def test_a_training_killed_in_its_middle_gives_the_same_numbers(monkeypatch, tmp
     pd.testing.assert_frame_equal(again[MEASURED], whole[MEASURED])
     assert again["auroc"].nunique() == 3
     for cell in network_cells():
-        one, two = experiments.kept(cell, folder), experiments.kept(cell, tmp_path / "whole")
+        one, two = (
+            experiments.saved_outputs(cell, folder),
+            experiments.saved_outputs(cell, tmp_path / "whole"),
+        )
         assert one.keys() == two.keys()
         for name in one.keys() - {"history_seconds"}:
             np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_ctrl_c_in_a_training_ends_the_sweep_without_its_record(tmp_path):
+    epochs = 0
+    with started(tmp_path, TRAINING) as process:
+        for line in process.stdout:
+            epochs += line.startswith("epoch")
+            if epochs == 4:  # the second of two, of the second training, which has weights to keep
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 1 and epochs == 4  # the third training was not started
+    assert len(lines(tmp_path / "data", "trained")) == 2  # the header and the first
 
 
 def test_two_processes_at_once(monkeypatch, tmp_path):

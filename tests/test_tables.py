@@ -4,15 +4,14 @@ import subprocess
 import sys
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from minigan import data, protocols, registry, tables
-from minigan.data import arrays, defects
-from minigan.experiments import published, report
+from minigan.data import arrays, defects, medical, sources
+from minigan.experiments import published
 from minigan.tables import BASELINES, BUDGETS, IMAGES, SEEDS, TARGETS, WITH_ANOMALIES, Cell, Table, grid
 
 MODULES = (
@@ -160,30 +159,35 @@ def test_one_label_says_one_thing_and_two_say_two():
 
 
 @pytest.fixture
-def no_files(monkeypatch):
-    """Every data set as its loader makes it, but with one image of each class, and no files."""
+def no_files(monkeypatch, tmp_path):
+    """Every benchmark as its loader makes it, with all checks of options, but of one image for each class."""
 
     def dataset(classes, defects=False):
         n = len(classes)
-        official = np.repeat(["train", "test"], [n // 2, n - n // 2])
         return data.Dataset(
-            "x", np.zeros((n, 8, 8), np.uint8), np.arange(n), tuple(classes), official, defects=defects
+            name="x",
+            images=np.zeros((n, 8, 8), np.uint8),
+            labels=np.arange(n),
+            classes=tuple(classes),
+            official=np.repeat(["train", "test"], [n // 2, n - n // 2]),
+            groups=np.arange(n),
+            defects=defects,
         )
 
     def good(*arguments):
         return dataset(("good", "bad"), defects=True)
 
-    monkeypatch.setattr(benchmarks, "load", lambda name, options, locate, read: read(Path("x.npz")))
-    monkeypatch.setattr(benchmarks, "tree", lambda *a, classes, **k: dataset(classes))
-    monkeypatch.setattr(benchmarks, "_arrays", lambda name, kind, classes, size, grey: dataset(classes))
-    monkeypatch.setattr(
-        benchmarks,
-        "_npz",
-        lambda *a: (np.zeros((100, 8, 8, 3), np.uint8), np.arange(1, 101), np.zeros(100)),
-    )
-    monkeypatch.setattr(defect_sets, "load", good)
-    monkeypatch.setitem(data._LOADERS, "textures", lambda category, size: good())
-    monkeypatch.setattr(defect_sets, "_warn_of_leaks", lambda dataset, what: dataset)
+    def views(path, *keys):
+        return [np.zeros((100, 8, 8, 3), np.uint8), np.arange(1, 101), np.zeros(100)]
+
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
+    monkeypatch.setattr(sources, "find", lambda name, part="": tmp_path / "x.npz")
+    monkeypatch.setattr(arrays, "_read_parts", lambda name, path, classes, *_: dataset(classes))
+    monkeypatch.setattr(arrays, "_read_npz", views)
+    monkeypatch.setattr(medical, "read_tree", lambda *a, classes=None, **k: dataset(classes or a[-1]))
+    monkeypatch.setattr(defects, "read_tree", good)
+    monkeypatch.setattr(defects, "read_mtd", good)
+    monkeypatch.setattr(defects, "read_plantvillage", good)
 
 
 def test_options_are_the_loaders_and_targets_are_classes(no_files):
@@ -278,10 +282,10 @@ def test_every_score_of_the_methods_is_measured():
 
 def test_every_printed_table_with_an_auroc_of_the_paper_s_method_is_there_once():
     printed = set()
-    for paper, own in report.OWN.items():
-        rows = published.table(paper)
-        rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(own)]
-        printed |= {(paper, int(number.removeprefix("table"))) for number in rows["table"]}
+    for name, paper in registry.PAPERS.items():
+        rows = published.table(name)
+        rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(paper.methods)]
+        printed |= {(name, int(number.removeprefix("table"))) for number in rows["table"]}
     repeated = [table.published for table in tables.TABLES.values() if table.published]
     assert len(set(repeated)) == len(repeated)
     assert set(repeated) == printed
@@ -293,10 +297,11 @@ def test_every_printed_number_of_the_paper_s_method_finds_our_cells(name, budget
     """By data set, gamma, method, label and target; a mean finds all targets of its data set."""
     paper, number = tables.table(name).published
     rows = published.table(paper, number)
-    rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(report.OWN[paper])]
+    ran = registry.PAPERS[paper].methods
+    rows = rows[(rows["metric"] == "auroc") & rows["method"].isin(ran)]
     if budget == "quick":  # ALGAN on features needs a GPU
         rows = rows[rows["method"] != "ALGANFeature"]
-    ours, ran = {}, report.OWN[paper]
+    ours = {}
     for cell in cells_of(name, budget):
         result = (cell.protocol, cell.dataset, cell.gamma, cell.method, cell.label)
         ours.setdefault(result, set()).add(cell.target)

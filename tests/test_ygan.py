@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from helpers import digits, raises_sentence
 from torch import nn
 
 from minigan import YGAN, clustering
-from minigan.ygan import ABLATIONS, SCORES, L_adv, L_bce, L_con, L_rec
+from minigan.detector import parameter_types
+from minigan.models.ygan import L_adv, L_bce, L_con, L_rec
+from minigan.tables.ygan import ABLATIONS
 
 TINY = {"epochs": 1, "width": 4, "z_dim": 5, "batch_size": 8, "progress": False}
+SCORES = get_args(parameter_types(YGAN)["scored_by"])
 LIVELY = TINY | {"epochs": 8, "lr": 0.01, "lambda_con": 1.0, "holdout": 0}  # long enough for real differences
 B = 6  # images in a batch
 
@@ -213,13 +217,13 @@ def test_the_reversal_grows_from_0_to_1_with_the_training():
     detector, found = prepared(epochs=4), []
     for detector.epoch_ in (1, 2, 3, 4):
         for detector.step_ in range(4):
-            found.append(detector.lambda_R())
+            found.append(detector.reversal_weight())
     assert found == sorted(found)
     assert found[7] == pytest.approx(2 / (1 + math.exp(-5)) - 1)  # half of the way
     assert found[0] == pytest.approx(2 / (1 + math.exp(-10 / 16)) - 1)
     assert found[-1] == pytest.approx(2 / (1 + math.exp(-10)) - 1) and 0.9999 < found[-1] < 1
     detector.epochs, detector.epoch_, detector.step_ = 10_000, 1, 0
-    assert detector.lambda_R() < 2e-4  # in a long training it starts at nearly nothing
+    assert detector.reversal_weight() < 2e-4  # in a long training it starts at nearly nothing
 
 
 def test_by_the_reversal_e_r_unlearns_what_c_learns():
@@ -243,7 +247,7 @@ def test_by_the_reversal_e_r_unlearns_what_c_learns():
 def test_the_weight_of_the_reversal_is_used(monkeypatch):
     gradients = {}
     for weight in (0.0, 0.5, 1.0):
-        monkeypatch.setattr(YGAN, "lambda_R", lambda self, weight=weight: weight)
+        monkeypatch.setattr(YGAN, "reversal_weight", lambda self, weight=weight: weight)
         detector, (x, y) = prepared(lambda_rec=0.0, lambda_adv=0.0, lambda_con=0.0), batch()
         detector.training_step(x, y)
         gradients[weight] = [p.grad.clone() for p in detector.E_r.parameters()]
@@ -404,15 +408,15 @@ def test_prototypes_are_means_of_the_kept_weights_codes(set_of_three):
     detector = YGAN(**TINY | {"epochs": 3, "lr": 2e-3}, validate_every=1, scored_by="prototype")
     detector.fit(x, y, validation=held)
     seen = []
-    for which in ("last", "selected"):
-        z_s = unit(detector.use(which).encode(x)[0])
+    for which in ("last", "best_validation"):
+        z_s = unit(detector.use_weights(which).encode(x)[0])
         for i, label in enumerate((0, 5, 9)):
             expected = z_s[y == label].mean(0)
             np.testing.assert_allclose(detector.prototypes.classes[i], expected, atol=1e-5)
             assert np.linalg.norm(expected) < 1  # the mean of unit vectors is shorter
         assert detector.prototypes.clusters.isinf().all()
         seen.append(detector.prototypes.classes.clone())
-    assert torch.equal(*seen) == (detector.selected_epoch_ == 3)
+    assert torch.equal(*seen) == (detector.best_validation_epoch_ == 3)
 
 
 def test_weak_prototypes_are_means_of_clusters(set_of_three):
@@ -439,7 +443,7 @@ def test_of_clusters_as_sub_classes_both_prototypes_are_the_same(set_of_three):
 
 def test_prototypes_of_clusters_must_be_asked_for_before_fit(fitted, set_of_three):
     fitted.set_params(scored_by="weak_prototype")
-    with raises_sentence(ValueError, "no prototypes of clusters", "scored_by='weak_prototype'", "before fit"):
+    with raises_sentence(ValueError, "expected prototypes of clusters", "scored_by='weak_prototype'", "before fit"):
         fitted.anomaly_score(set_of_three[0])
     fitted.set_params(scored_by="softmax")
 
@@ -505,7 +509,7 @@ def test_hybrids_have_z_s_of_the_first_and_z_r_of_the_second(fitted, set_of_thre
 
 def test_hybrids_want_pairs(fitted, set_of_three):
     x, _ = set_of_three
-    with raises_sentence(ValueError, "pairs", "2 and 3 images", "as many of both"):
+    with raises_sentence(ValueError, "pairs", "got 2 and 3", "as many of both"):
         fitted.hybrid(x[:2], x[:3])
 
 

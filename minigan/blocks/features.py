@@ -1,13 +1,12 @@
-"""Feature vectors from networks trained on ImageNet, for the methods that work on features.
+"""Pretrained backbones: feature vectors of images from networks trained on ImageNet.
 
-A network is one of torchvision's up to its last block, globally average pooled:
+A backbone is one of torchvision's networks without its classifier, ending in global average pooling:
 
-* `wide_resnet101_2`, 2048 numbers per image, as in ALGAN-feature (about 500 MB of weights);
-* `efficientnet_b4`, 1792 numbers, from which Y-GAN* guesses the sub-classes of its training images
+* `wide_resnet101_2`, 2048 features per image, as in ALGAN-feature (about 500 MB of weights);
+* `efficientnet_b4`, 1792 features, from which Y-GAN* guesses the sub-classes of its training images
   (about 75 MB).
 
-The weights are downloaded once by torchvision; where that is not possible, the error says which file to
-put where.
+Torchvision downloads the weights once; where that is not possible, the error says where to put which file.
 """
 
 from __future__ import annotations
@@ -24,28 +23,29 @@ from torchvision.models import (
     wide_resnet101_2,
 )
 
-# For both: the weights that existed when the papers were written.
+#: Architecture -> its weights, in the version that existed when the papers were written.
 WEIGHTS = {
     "wide_resnet101_2": Wide_ResNet101_2_Weights.IMAGENET1K_V1,
     "efficientnet_b4": EfficientNet_B4_Weights.IMAGENET1K_V1,
 }
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, which the weights expect
+#: Mean and standard deviation of ImageNet's colours: the weights expect images normalised with them.
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class Backbone:
-    """Images to features, in evaluation mode and without gradients.
+    """Pretrained backbone: images to features, in evaluation mode and without gradients.
 
-    Not an `nn.Module` on purpose: a detector trains and saves its own networks, never this one.
+    It is not an `nn.Module` on purpose: a detector trains and saves its own networks, never this one.
 
     Args:
         weights: "imagenet", or the path of a state dict for the architecture (read with
             `weights_only=True`, so that nothing in the file is executed).
-        device: where it computes.
+        device: the torch device that computes the features.
         architecture: "wide_resnet101_2" (d = 2048 features) or "efficientnet_b4" (d = 1792).
 
     Raises:
         FileNotFoundError: the weights cannot be downloaded, or the given file does not exist.
-        ValueError: the given file holds something else, or there is no such architecture.
+        ValueError: the given file holds something else, or the architecture is unknown.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Backbone:
         architecture: str = "wide_resnet101_2",
     ):
         if architecture not in WEIGHTS:
-            raise ValueError(f"there is no architecture {architecture!r}; choose from {', '.join(WEIGHTS)}")
+            raise ValueError(f"expected an architecture out of {', '.join(WEIGHTS)}, got {architecture!r}")
         if architecture == "wide_resnet101_2":
             network, classifier = wide_resnet101_2(), "fc"
         else:
@@ -64,9 +64,12 @@ class Backbone:
         try:
             network.load_state_dict(state)
         except (RuntimeError, TypeError) as error:
-            raise ValueError(f"{str(weights)!r} does not hold the weights of {architecture}") from error
-        setattr(network, classifier, nn.Identity())  # what is left ends in the average pooling: (n, d)
-        expected = WEIGHTS[architecture].transforms()  # how the images looked that it was tested on
+            raise ValueError(
+                f"expected the weights of {architecture}, got {str(weights)!r}, which does not fit it; pass "
+                "a state dict of torchvision's network"
+            ) from error
+        setattr(network, classifier, nn.Identity())  # now the network ends in the average pooling: (n, d)
+        expected = WEIGHTS[architecture].transforms()  # the preprocessing that the weights were tested with
         self.size, self.interpolation = expected.crop_size[0], expected.interpolation
         self.network, self.device = network.eval().to(device), device
 
@@ -79,10 +82,10 @@ class Backbone:
         Args:
             x: (n, c, h, w) floats in [-1, 1], c = 1 or 3.
             rotations: number of equally spaced angles over the full circle, starting upright.
-            size: pixels of the square that the network sees; None is the size that its weights were
-                tested at (224 for wide_resnet101_2, 380 for efficientnet_b4).
-            crop_from: resize to this size first and cut `size` out of the middle (the paper: 256 for
-                objects); None resizes straight to `size` (textures).
+            size: side of the network's input in pixels; None is the size that its weights were tested at
+                (224 for wide_resnet101_2, 380 for efficientnet_b4).
+            crop_from: resize to this size first, then crop the central `size` pixels (ALGAN's paper: 256 for
+                objects); None resizes to `size` directly (textures).
 
         Returns:
             (n, rotations, d) float32 on the CPU.
@@ -91,7 +94,7 @@ class Backbone:
         size = size or self.size
         x = TF.resize(x, [crop_from or size] * 2, self.interpolation, antialias=True)
         if self.interpolation == TF.InterpolationMode.BICUBIC:
-            x = x.clamp(-1, 1)  # it overshoots beside edges
+            x = x.clamp(-1, 1)  # bicubic interpolation overshoots beside edges
         views = []
         for k in range(rotations):
             view = TF.rotate(x, 360 * k / rotations, TF.InterpolationMode.BILINEAR, fill=-1.0) if k else x
@@ -101,22 +104,31 @@ class Backbone:
 
 
 def load_weights(weights: str | Path, architecture: str = "wide_resnet101_2") -> dict[str, Tensor]:
-    """The state dict for "imagenet" (downloaded and checked by torchvision) or from a file."""
+    """The state dict of a backbone: for "imagenet" downloaded and checked by torchvision, else from a file.
+
+    Raises:
+        FileNotFoundError: the weights cannot be downloaded, or the given file does not exist.
+        ValueError: the file is not one that `torch.save` wrote.
+    """
     if weights == "imagenet":
         known, folder = WEIGHTS[architecture], Path(torch.hub.get_dir()) / "checkpoints"
         try:
             return known.get_state_dict(progress=True, check_hash=True)
         except OSError as error:  # URLError is one
             raise FileNotFoundError(
-                f"cannot download the ImageNet weights of {architecture} ({error}); put the file "
+                f"expected to download the ImageNet weights of {architecture}, got {error}; put the file "
                 f"{known.url.rsplit('/', 1)[-1]} into {folder}, or pass its path instead of 'imagenet', "
                 "or your own features, an (n, d) array, to a method that takes vectors"
             ) from error
     if not Path(weights).is_file():
-        raise FileNotFoundError(f"there is no file {str(weights)!r} with weights of {architecture}")
+        raise FileNotFoundError(
+            f"expected a file with the weights of {architecture}, got {str(weights)!r}, which is not a file; "
+            "pass the path of a state dict, or 'imagenet'"
+        )
     try:
         return torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler stumbles over in a file that is something else
+    except Exception as error:  # a file of another kind can make the unpickler raise anything
         raise ValueError(
-            f"{str(weights)!r} is not a file of weights for {architecture} as torch.save writes them"
+            f"expected weights of {architecture} as torch.save writes them, got {str(weights)!r}, which "
+            "cannot be read; pass the path of a state dict, or 'imagenet'"
         ) from error

@@ -120,10 +120,14 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(archive) as opened:
         for member in opened:
             if not member.isdir():
-                yield _checked(archive, member.name, not member.isreg()), opened.extractfile(member)
+                name = _checked(archive, member.name, not member.isreg())
+                content = opened.extractfile(member)
+                assert content is not None  # as for every plain file
+                yield name, content
         # tarfile takes a damaged header for the end of the archive, and does not read on to the checksum
         # behind the end. So the rest is read here: it must be there, and consist of zeros.
         rest = 0
+        assert opened.fileobj is not None  # as in every open archive
         while block := opened.fileobj.read(1 << 20):
             rest += len(block)
             if block.strip(b"\0"):

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from minigan.checks import is_whole_number, require
 from minigan.data.dataset import Dataset, check_size
+from minigan.image_files import resized
 
 TEXTURES = ("brick", "gravel", "grass")
 
@@ -28,7 +29,7 @@ def digits(size: int = 32) -> Dataset:
     check_size("digits", size, 8, 512)
     source = load_digits()
     small = np.round(source.images * (255 / 16)).astype(np.uint8)  # (n, 8, 8)
-    images = np.stack([Image.fromarray(x).resize((size, size), Image.BILINEAR) for x in small])
+    images = np.stack([np.asarray(resized(Image.fromarray(x), size)) for x in small])
     classes = tuple(str(name) for name in source.target_names)
     return Dataset("digits", images, source.target.astype(np.int64), classes)
 
@@ -70,8 +71,8 @@ def color_digits(size: int = 32, seed: int = 0) -> Dataset:
     colors = np.array(list(BACKGROUNDS.values()))  # (10, 3)
     images = np.empty((len(small), size, size, 3), np.uint8)
     for i, digit in enumerate(small.images):
-        large = Image.fromarray(digit).resize((4 * size, 4 * size), Image.BICUBIC)
-        ink = large.point(lambda value: 255 if value >= 128 else 0).resize((size, size), Image.BOX)
+        large = Image.fromarray(digit).resize((4 * size, 4 * size), Image.Resampling.BICUBIC)
+        ink = large.point(lambda value: 255 if value >= 128 else 0).resize((size, size), Image.Resampling.BOX)
         images[i] = np.round((1 - np.asarray(ink)[..., None] / 255) * colors[color[i]])
     return Dataset("color_digits", images, small.labels, small.classes)
 
@@ -187,7 +188,7 @@ def _misprint(patch: np.ndarray, contrast: float, rng: np.random.Generator) -> t
     wrong = (
         patch.T,
         2 * middle - patch,
-        np.asarray(quarter.resize((size, size), Image.BICUBIC)),
+        np.asarray(quarter.resize((size, size), Image.Resampling.BICUBIC)),
         np.roll(patch, (size // 6, size // 4), (0, 1)),
     )[rng.integers(4)]
     ink, shift = rng.uniform(0.7, 1), rng.choice((-1, 1)) * rng.uniform(0.5, 0.9) * contrast
@@ -209,7 +210,7 @@ def _shape(size: int, points: np.ndarray, width: float = 0) -> np.ndarray:
         ImageDraw.Draw(canvas).line(path, 255, max(4, round(4 * width)), joint="curve")
     else:
         ImageDraw.Draw(canvas).polygon(path, 255)
-    return np.asarray(canvas.resize((size, size), Image.BOX)) / 255
+    return np.asarray(canvas.resize((size, size), Image.Resampling.BOX)) / 255
 
 
 def _outline(size: int, radius: float, wobble: float, rng: np.random.Generator) -> np.ndarray:

@@ -21,7 +21,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -62,29 +62,38 @@ def cached(
         @functools.wraps(read)
         def load(*args: P.args, **kwargs: P.kwargs) -> Dataset:
             options = _options(name, signature, args, kwargs)
-            copy = data_folder() / "cache" / f"{'-'.join([name, *_words(options)])}.npz"
-            wanted_part = options[part] if part else ""
-
-            path = sources.find(name, wanted_part)
-            state = _fingerprint(path, beside)
-            dataset = _read_copy(copy, options, state)
-            if dataset is not None:
-                return dataset
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(copy.with_suffix(".lock")):
-                dataset = _read_copy(copy, options, state)  # another process may have made it meanwhile
-                if dataset is None:
-                    if path is None:
-                        path = sources.find(name, wanted_part) or sources.fetch(name, wanted_part)
-                        state = _fingerprint(path, beside)
-                    dataset = read(path, **options)
-                    _write_copy(copy, options, state, dataset)
-            return dataset
+            return _load(name, options, options[part] if part else "", beside, read)
 
         load.__signature__ = signature  # type: ignore[attr-defined]  # what help() and the API page show
         return load
 
     return decorate
+
+
+def _load(
+    name: str,
+    options: dict[str, Any],
+    part: str,
+    beside: Callable[[Path], Path | None] | None,
+    read: Callable[..., Dataset],
+) -> Dataset:
+    """The data set from its copy, or else read from its files, of which a copy is then kept."""
+    copy = data_folder() / "cache" / f"{'-'.join([name, *_words(options)])}.npz"
+    path = sources.find(name, part)
+    state = _state_of(path, beside)
+    dataset = _read_copy(copy, options, state)
+    if dataset is not None:
+        return dataset
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(copy.with_suffix(".lock")):
+        dataset = _read_copy(copy, options, state)  # another process may have made it in the meantime
+        if dataset is None:
+            if path is None:
+                path = sources.find(name, part) or sources.fetch(name, part)
+                state = _state_of(path, beside)
+            dataset = read(path, **options)
+            _write_copy(copy, options, state, dataset)
+    return dataset
 
 
 def _options(name: str, signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -126,7 +135,9 @@ def _read_copy(copy: Path, options: dict[str, Any], state: str | None) -> Datase
             if state is not None and about["files"] != state:
                 return None
             fields = {key: arrays[key] for key in ARRAYS if key in arrays.files}
-            texts = {key: tuple(x) if isinstance(x, list) else x for key, x in about.items() if key in TEXTS}
+            texts: dict[str, Any] = {
+                key: tuple(x) if isinstance(x, list) else x for key, x in about.items() if key in TEXTS
+            }
             return Dataset(**fields, **texts)
     except (ValueError, KeyError, TypeError, AttributeError, *DAMAGED):
         return None
@@ -144,21 +155,20 @@ def _write_copy(copy: Path, options: dict[str, Any], state: str | None, dataset:
         partial.unlink(missing_ok=True)
 
 
-def _fingerprint(path: Path | None, beside: Callable[[Path], Path | None] | None) -> str | None:
-    """The fingerprint of a set's files and of the file beside them; None where the files are gone."""
+def _state_of(path: Path | None, beside: Callable[[Path], Path | None] | None) -> str | None:
+    """A hash of names, sizes and times that changes when a file is added, removed or written to.
+
+    It covers the set's files and the one beside them. None where they are gone.
+    """
     if path is None:
         return None
     further = beside(path) if beside is not None else None
-    return fingerprint([path] if further is None else [path, further])
-
-
-def fingerprint(paths: Sequence[Path]) -> str:
-    """A hash of names, sizes and times that changes when a file is added, removed or written to."""
     digest = hashlib.sha256()
-    for top in paths:
+    for top in [path] if further is None else [path, further]:
         inside = sorted(top.rglob("*")) if top.is_dir() else [top]
-        for path in (path for path in inside if path.is_file() and not path.name.startswith(".")):
-            state = path.stat()
-            name = path.relative_to(top.parent).as_posix()
-            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        for file in inside:
+            if file.is_file() and not file.name.startswith("."):
+                state = file.stat()
+                name = file.relative_to(top.parent).as_posix()
+                digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -96,8 +97,8 @@ def thinned(dataset: Dataset, n: int) -> Dataset:
         members = order[kinds[order] == kind]
         chosen.append(members[: max(1, round(len(members) * fraction[members[0]]))])
     index = np.sort(np.concatenate(chosen))
-    arrays = {field: getattr(dataset, field) for field in ARRAYS}
-    return replace(dataset, **{field: x if x is None else x[index] for field, x in arrays.items()})
+    arrays: dict[str, Any] = {field: getattr(dataset, field) for field in ARRAYS}
+    return replace(dataset, **{field: x[index] for field, x in arrays.items() if x is not None})
 
 
 def _check_named(field: str, values: np.ndarray, names_field: str, names: tuple[str, ...]) -> None:

@@ -101,15 +101,15 @@ def mtd(size: int = 64, by_tile: bool = True) -> Dataset:
 def read_mtd(path: Path, size: int) -> Dataset:
     """The magnetic tiles with their groups; see `mtd`."""
     files, labels = labelled_files(path, [f"MT_{kind}" for kind in TILES], ".jpg")
+    images = read_images(files, size, 1, "mtd")
     keys = [file.relative_to(path).as_posix() for file in files]
-    if (path / "groups.json").is_file():
+    groups = tile_groups(keys)
+    if (path / "groups.json").is_file():  # better known
         tile_of = _read_json(path / "groups.json")
         groups = group_numbers([tile_of.get(key) for key in keys], keys)
-    else:
-        groups = tile_groups(keys)
     return Dataset(
         name="mtd",
-        images=read_images(files, size, 1, "mtd"),
+        images=images,
         labels=labels,
         classes=("good", *(kind.lower() for kind in TILES[1:])),
         masks=read_masks([if_file(file.with_suffix(".png")) for file in files], (size, size)),
@@ -121,15 +121,17 @@ def read_mtd(path: Path, size: int) -> Dataset:
 def tile_groups(names: Sequence[str]) -> np.ndarray | None:
     """Group numbers of MTD's photographs, one for each tile, derived from their names: (n,) int64.
 
-    None where some names do not say it. A name such as exp3_num_7899.jpg seems to say: light setting 3, frame 7899 of one long recording in which
-    each tile was shown under settings 1 to 6. So a new tile begins where, in the order of the frames, the
-    setting does not go up and more than 60 frames have passed. This is our reading, not the authors' word.
-    Compared with groups found by looking at the images: 211 in place of 219, 4 of them torn apart.
+    None where some names do not say it. A name such as exp3_num_7899.jpg seems to say: light setting 3, frame
+    7899 of one long recording in which each tile was shown under settings 1 to 6. So a new tile begins where,
+    in the order of the frames, the setting does not go up and more than 60 frames have passed. This is our
+    reading, not the authors' word. Compared with groups found by looking at the images: 211 in place of 219,
+    4 of them torn apart.
     """
-    found = [re.fullmatch(r"exp(\d+)_num_(\d+)", Path(name).stem) for name in names]
-    if not all(found):
+    matches = [re.fullmatch(r"exp(\d+)_num_(\d+)", Path(name).stem) for name in names]
+    found = [(int(match[1]), int(match[2])) for match in matches if match]
+    if len(found) < len(names):
         return None
-    setting, frame = np.array([[int(match[1]), int(match[2])] for match in found]).T
+    setting, frame = np.array(found).T
     order = np.argsort(frame)
     begins = (np.diff(setting[order]) <= 0) & (np.diff(frame[order]) > 60)
     groups = np.empty(len(found), np.int64)
@@ -215,7 +217,7 @@ def read_plantvillage(path: Path, species: list[str] | None, size: int, grayscal
 
 def _species(folder: str) -> str:
     """The species in a folder's name: "Pepper,_bell___healthy" -> "pepper"."""
-    return re.match("[^_,( ]*", folder)[0].lower()
+    return re.split("[_,( ]", folder)[0].lower()
 
 
 def _condition(folder: str) -> str:

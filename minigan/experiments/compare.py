@@ -174,7 +174,13 @@ def _references(rows: pd.DataFrame, own: tuple[str, ...]) -> dict[tuple, _Refere
 
 
 def _matched(group: pd.DataFrame, wanted: set[str]) -> list[str]:
-    """The wanted targets of a row, if it has a number for each of them: ours if it was run, else printed."""
-    ran = group["seeds"] > 0
-    there = group.index[ran] if ran.any() else group.index[group["published"].notna()]
-    return [target for target in there if target in wanted] if wanted <= set(there) else []
+    """The wanted targets of a row, if it has a number for each of them: ours if it was run, else printed.
+
+    Of a row without any number, its declared targets are taken.
+    """
+    there = group[group["seeds"] > 0]
+    if there.empty:
+        there = group[group["published"].notna()]
+    if there.empty:
+        there = group
+    return [target for target in there.index if target in wanted] if wanted <= set(there.index) else []

@@ -209,10 +209,13 @@ def _evidence(name: str, metric: str, budget: str, folder: str | Path | None) ->
     remarks = []
     below = int((judged["ours"] < CHANCE).sum())
     if below:
-        remarks.append(f"{below} of {len(judged)} results lie below chance, which is {CHANCE}")
+        remarks.append(f"below chance ({CHANCE}): {below} of {len(judged)} results")
     hopeless = int(((own["targets"] > 0) & (own["published"] < CHANCE)).sum())
     if hopeless:
-        remarks.append(f"{hopeless} of the results are printed below chance and not judged")
+        remarks.append(f"not judged, because printed below chance: {hopeless} results")
+    empty = int((own["targets"] == 0).sum())
+    if 0 < empty < len(own):
+        remarks.append(f"without any run: {empty} of {len(own)} results")
     borrowed = sorted(set(others) - {""})
     if borrowed:
         remarks.append(f"what it repeats from {', '.join(borrowed)} is judged there")

@@ -88,8 +88,8 @@ def reproduce(
     failures = [failure for each in failed for failure in each]
     if failures:
         raise RuntimeError(
-            f"expected {len(started)} runs to succeed, got {len(failures)} failures; call again to repeat "
-            f"them, the first is {failures[0]}"
+            f"expected none of {len(started)} runs to fail, got {len(failures)}; call again to repeat the "
+            f"failed ones, the first is {failures[0]}"
         )
     return records.overview(folder, budget) if name is None else records.results(name, folder, budget)
 

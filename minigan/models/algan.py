@@ -50,7 +50,7 @@ from torch import Tensor, nn
 from minigan import blocks
 from minigan.blocks.losses import bce_fake, bce_real
 from minigan.checks import require
-from minigan.images import augment, to_float
+from minigan.images import Augmentation, augment, to_float
 from minigan.neural import NeuralDetector
 
 # ---------------------------------------------------------------------- networks of the feature variant
@@ -148,7 +148,7 @@ class ALGAN(NeuralDetector):
     #: Append each pixel's maximum and mean over the channels (MVTec-AD: 3 + 2 = 5 channels).
     extra_channels: bool = False
     #: Random changes of the training images: any of "hflip", "vflip", "rotate" (section 4.2).
-    augment: tuple[Literal["hflip", "vflip", "rotate"], ...] = ()
+    augment: tuple[Augmentation, ...] = ()
     #: Batch norm in G while it makes D's fakes: "batch" uses the statistics of these fakes, normal and
     #: anomalous together; "running" the averages over normal fakes (G in evaluation mode); "none" leaves
     #: batch norm out of G.
