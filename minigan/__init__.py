@@ -28,8 +28,11 @@ __version__ = "0.1.0"
 #: Public modules: the name in `from minigan import ...` -> where it lies.
 _MODULES = {
     "blocks": "blocks",
+    "checks": "checks",
     "data": "data",
     "experiments": "experiments",
+    "flipbook": "flipbook",
+    "hyperparameters": "hyperparameters",
     "image_files": "image_files",
     "images": "images",
     "leaks": "leaks",

@@ -219,14 +219,14 @@ def _settings(method: type[Detector], texts: Sequence[str]) -> dict[str, Any]:
         require(bool(equals), f"expected --set NAME=VALUE, got {text!r}; write {text}=VALUE")
         if name not in parameter_types(method):
             nearest = difflib.get_close_matches(name, parameter_types(method), n=1)
-            advice = f"did you mean {nearest[0]}? `minigan methods" if nearest else "`minigan methods"
+            guess = f"did you mean {nearest[0]}? " if nearest else ""
             raise ValueError(
-                f"expected a hyperparameter of {method.__name__}, got --set {text!r}; {advice} "
-                f"{method.__name__}` lists all"
+                f"expected a hyperparameter of {method.__name__}, got --set {text!r}; {guess}"
+                f"`minigan methods {method.__name__}` lists all"
             )
         try:
             settings[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # not a Python literal
             settings[name] = value
     return settings
 

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -189,8 +188,12 @@ class Detector(OutlierMixin, BaseEstimator):
         )
         try:
             names = {field.name for field in dataclasses.fields(cls)}
-            parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in header["parameters"].items()}
-            detector = cls(**parameters | ({"device": device} if "device" in names else {}))
+            arguments: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in header["parameters"].items()
+            }
+            if "device" in names:
+                arguments["device"] = device
+            detector = cls(**arguments)
             detector._check_parameters()
             detector.image_shape_ = tuple(header["image_shape"])
             history = pd.DataFrame(header["history"])
@@ -324,8 +327,7 @@ class Detector(OutlierMixin, BaseEstimator):
                 delattr(self, name)
 
 
-@cache
-def parameter_types(detector: type[Detector]) -> dict[str, Any]:
+def parameter_types(detector: type) -> dict[str, Any]:
     """The hyperparameters of a detector class and their types, in the order in which they are declared."""
     hints = typing.get_type_hints(detector)
     return {field.name: hints[field.name] for field in dataclasses.fields(detector)}

@@ -36,7 +36,8 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
     """Bring images or vectors into the one form that the library works on.
 
     Args:
-        images: any of the forms listed at the top of this file.
+        images: arrays or tensors (n, h, w), (n, h, w, c) or (n, c, h, w), c = 1 or 3, uint8 in [0, 255] or
+            float in [-1, 1]; the path of a folder of image files; or (n, d) vectors of floats.
         size: if given, every image is resized to size x size pixels (bilinear, antialiased; a
             non-square image is squeezed, not cropped): arrays by `resize`, files by `image_files`.
         channels: if given (1 or 3), files of a folder are converted to this many channels. Arrays are

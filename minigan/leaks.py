@@ -72,7 +72,7 @@ def batch_statistics(
 
     evaluation = detector.anomaly_score(images)
     twin, layers = _as_in_training(detector)
-    twin.score_batch_size = len(x)  # `_scores` must not cut our batches again
+    twin.score_batch_size = len(x)  # type: ignore[misc]  # so that `_scores` keeps our batches whole
     if not _are_called(layers, twin, x[:2]):  # other batches could still round differently
         return {"evaluation": evaluation, "mixed": evaluation.copy(), "sorted": evaluation.copy()}
     orders = {
@@ -91,7 +91,8 @@ def _as_in_training(detector: NeuralDetector) -> tuple[NeuralDetector, list[_Bat
     """A copy whose batch norm layers use the statistics of the batch, and the list of these layers."""
     twin = copy.copy(detector)  # shares everything but the networks, such as an ImageNet backbone
     networks = copy.deepcopy(detector._networks())
-    vars(twin).update(networks)
+    for name, network in networks.items():
+        setattr(twin, name, network)
     layers = [layer for layer in nn.ModuleList(networks.values()).modules() if isinstance(layer, _BatchNorm)]
     for layer in layers:
         # Without running statistics, a layer uses those of the batch in every mode, as it does in training.

@@ -1,4 +1,4 @@
-"""Checks of types: what fits an annotation, how an annotation is put into words, what a mistake is told."""
+"""Checks of types: what fits an annotation, annotations in words, and how mistakes are answered."""
 
 import subprocess
 import sys

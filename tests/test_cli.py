@@ -98,6 +98,7 @@ def test_score_takes_parameters_that_may_be_none(folders, capsys):
         (["--set", "qqq=3"], "got --set 'qqq=3'; `minigan methods ALGAN` lists all"),
         (["--set", "epochs"], "expected --set NAME=VALUE, got 'epochs'; write epochs=VALUE"),
         (["--set", "epochs=many"], "expected epochs to be a whole number, got 'many'"),
+        (["--set", "epochs={[]: 1}"], "expected epochs to be a whole number, got '{[]: 1}'"),
         (["--set", "epochs=True"], "expected epochs to be a whole number, got True"),
         (["--set", "sigma=wide"], "expected sigma to be a finite number, got 'wide'"),
         (["--set", "epochs=0"], "expected epochs to be at least 1, got 0"),

@@ -74,7 +74,8 @@ def test_a_run_that_fails_does_not_stop_the_others(tiny, monkeypatch, tmp_path, 
 
     run_by(monkeypatch, run)
     with pytest.raises(
-        RuntimeError, match="none of 6 runs to fail, got 1;.*one_class 1, seed 0: Floating.*loss_D became nan"
+        experiments.RunsFailed,
+        match="none of 6 runs to fail, got 1;.*one_class 1, seed 0: Floating.*loss_D became nan",
     ):
         experiments.reproduce(tiny, folder=tmp_path)
     assert "failed: loss_D became nan" in capsys.readouterr().out
@@ -140,7 +141,9 @@ def test_cells_that_differ_in_their_score_share_a_training_and_nothing_else(trai
     assert trainings == [0, 0, 0]
     assert len({cell.key for cell in cells}) == 3 and len({cell.training for cell in cells}) == 1
     trainings.clear()
-    with pytest.raises(RuntimeError, match="none of 6 runs to fail, got 1;.*latent.*seed 1.*no latent"):
+    with pytest.raises(
+        experiments.RunsFailed, match="none of 6 runs to fail, got 1;.*latent.*seed 1.*no latent"
+    ):
         experiments.reproduce("scores", folder=tmp_path)
     assert trainings == [0, 1]
     together = experiments.results("scores", tmp_path).set_index(["seed", "label"])["auroc"]
@@ -148,7 +151,7 @@ def test_cells_that_differ_in_their_score_share_a_training_and_nothing_else(trai
     assert together[0, "image"] == together[0, "softmax"] != together[0, "latent"]
     # A measurement that fails loses only itself.
     assert together[1].isna().to_dict() == {"image": False, "softmax": False, "latent": True}
-    with pytest.raises(RuntimeError, match="none of 1 runs to fail, got 1;"):
+    with pytest.raises(experiments.RunsFailed, match="none of 1 runs to fail, got 1;"):
         experiments.reproduce("scores", folder=tmp_path)
     assert trainings == [0, 1, 1]  # what is there is not trained again
 
@@ -185,7 +188,7 @@ def test_a_training_that_fails_is_tried_once_and_counts_for_each_of_its_cells(
 
     tried = []
     monkeypatch.setattr(runs, "train", fail)
-    with pytest.raises(RuntimeError, match="none of 6 runs to fail, got 6;.*loss became nan"):
+    with pytest.raises(experiments.RunsFailed, match="none of 6 runs to fail, got 6;.*loss became nan"):
         experiments.reproduce("scores", folder=tmp_path)
     assert len(tried) == 2
 
@@ -336,6 +339,6 @@ def test_a_run_that_fails_among_all_tables(two_tables, monkeypatch):
         return fake_record(cell)
 
     run_by(monkeypatch, run)
-    with pytest.raises(RuntimeError, match="none of 6 runs to fail, got 2;.*b: PCA"):
+    with pytest.raises(experiments.RunsFailed, match="none of 6 runs to fail, got 2;.*b: PCA"):
         experiments.reproduce(None)
     assert experiments.overview()["recorded"].tolist() == [4, 4]

@@ -12,7 +12,6 @@ import minigan
 from minigan.detector import Detector, parameter_types
 from minigan.hyperparameters import class_variables, hyperparameters
 
-
 Kind = Literal["one", "two"]
 
 

@@ -19,7 +19,7 @@ KEYS = ("evaluation", "mixed", "sorted")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Company(NeuralDetector):
+class NormedValue(NeuralDetector):
     """The score is the value itself, after batch norm: (x - mean) / std."""
 
     takes: ClassVar = ("vectors",)
@@ -80,7 +80,7 @@ NORMAL, ANOMALOUS = np.array([-1.0, 0, 1, 2]), np.array([10.0, 11, 13, 14])
 def fitted():
     """Running mean 0.5 and running variance 1: those of the training set, the variance unbiased."""
     train = 0.5 + np.sqrt(0.75) * np.array([-1.0, -1, 1, 1])
-    return Company(batch_size=4, holdout=0.0).fit(one_number(train))
+    return NormedValue(batch_size=4, holdout=0.0).fit(one_number(train))
 
 
 def test_the_leak_by_hand(fitted):
@@ -203,7 +203,7 @@ def test_without_batch_norm_in_the_score_nothing_leaks(channels):
 
 
 def test_rounding_is_no_leak():
-    class Rounding(Company):
+    class Rounding(NormedValue):
         """Another batch size changes the last digit of a sum, as on some processors."""
 
         def score_step(self, x):
@@ -228,8 +228,8 @@ def test_what_cannot_be_measured_gets_one_sentence(fitted):
     x, labels = one_number(np.arange(6)), np.array([0, 0, 0, 1, 1, 1])
     with raises_sentence(TypeError, "made of networks", "PCA", "no batch norm"):
         leaks.batch_statistics(minigan.PCA().fit(points(50)), x, labels)
-    with raises_sentence(NotFittedError, "expected a fitted Company"):
-        leaks.batch_statistics(Company(), x, labels)
+    with raises_sentence(NotFittedError, "expected a fitted NormedValue"):
+        leaks.batch_statistics(NormedValue(), x, labels)
     with raises_sentence(ValueError, "shape (1,)", "as in training"):
         leaks.batch_statistics(fitted, points(6), labels)
     for wrong, words in (

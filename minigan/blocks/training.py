@@ -24,7 +24,7 @@ def init_normal_(network: nn.Module, std: float = 0.02) -> None:
 
 def adam(parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
     """The optimiser Adam in its fused form: the same rule, in one kernel for all parameters."""
-    return torch.optim.Adam(parameters, lr=lr, betas=tuple(map(float, betas)), fused=True)
+    return torch.optim.Adam(parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), fused=True)
 
 
 @contextmanager
@@ -58,6 +58,9 @@ def reverse_gradient(x: Tensor, weight: float = 1.0) -> Tensor:
 
 class Standardize(nn.Module):
     """Standardisation, (x - mean) / std, with the mean and standard deviation of the training set."""
+
+    mean: Tensor  # (d,)
+    std: Tensor  # (d,)
 
     def __init__(self, d: int):
         super().__init__()

@@ -23,7 +23,7 @@ from minigan.experiments.records import (
     summary,
 )
 from minigan.experiments.runs import Interrupted, Trained, commit, measure, run, train
-from minigan.experiments.sweep import reproduce
+from minigan.experiments.sweep import RunsFailed, reproduce
 from minigan.tables.cells import KEY, Cell
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "VERSIONS",
     "Cell",
     "Interrupted",
+    "RunsFailed",
     "Trained",
     "commit",
     "measure",

@@ -30,6 +30,10 @@ from minigan.paths import data_folder
 from minigan.tables.cells import SEEDS, Cell
 
 
+class RunsFailed(RuntimeError):
+    """Some runs of a sweep failed; all others are done and recorded."""
+
+
 def reproduce(
     name: str | None,
     jobs: int | None = None,
@@ -55,7 +59,7 @@ def reproduce(
     Raises:
         ValueError: there is no such table or budget, the table has no runs of it, or its file cannot be read.
         FileNotFoundError: nothing could be run, because the data sets are not here.
-        RuntimeError: some runs failed. The others are done and recorded, and the next call tries the failed
+        RunsFailed: some runs failed. The others are done and recorded, and the next call tries the failed
             ones again; `run(cell)` shows where one fails.
         Interrupted: Ctrl-C stopped a training. What was recorded before stays.
     """
@@ -87,7 +91,7 @@ def reproduce(
         )
     failures = [failure for each in failed for failure in each]
     if failures:
-        raise RuntimeError(
+        raise RunsFailed(
             f"expected none of {len(started)} runs to fail, got {len(failures)}; call again to repeat the "
             f"failed ones, the first is {failures[0]}"
         )

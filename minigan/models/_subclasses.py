@@ -51,11 +51,11 @@ class SubclassDetector(NeuralDetector):
         """
         if self.labels == "cluster":
             y = self.weak_labels(x)
-        require(
-            y is not None,
-            f"expected labels, because {type(self).__name__} learns from sub-classes of the normal images, "
-            "got none; pass fit a label for each image, or labels='cluster' to find some by clustering",
-        )
+        if y is None:
+            raise ValueError(
+                f"expected labels, since {type(self).__name__} learns from sub-classes of the normal images, "
+                "got none; pass fit a label for each image, or labels='cluster' to find some by clustering"
+            )
         classes, y = y.unique(return_inverse=True)
         require(
             len(classes) >= 2,

@@ -49,10 +49,9 @@ class Autoencoder(NeuralDetector):
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = blocks.check_size(image_shape)
-        self.E = blocks.DCGANEncoder(self.z_dim, channels, size, self.width, self.max_width).to(self.device_)
-        self.G = blocks.DCGANGenerator(self.z_dim, channels, size, self.width, self.max_width).to(
-            self.device_
-        )
+        stack = (self.z_dim, channels, size, self.width, self.max_width)
+        self.E = blocks.DCGANEncoder(*stack).to(self.device_)
+        self.G = blocks.DCGANGenerator(*stack).to(self.device_)
         self.opt = blocks.adam([*self.E.parameters(), *self.G.parameters()], self.lr, self.betas)
 
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:

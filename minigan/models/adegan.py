@@ -65,6 +65,9 @@ class NormalErrors(nn.Module):
     It stays on the CPU: a few numbers, in float64, which not every device has.
     """
 
+    mu: Tensor  # (), float64
+    s: Tensor  # (), float64
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mu", torch.zeros((), dtype=torch.float64))
@@ -135,9 +138,11 @@ class ADeGAN(NeuralDetector):
     #: Dimensions and standard deviation of z_n.
     z_dim: int = 30
     sigma: float = 0.1
-    #: Weights in Eq. 8: the paper's alpha, beta and gamma. None: 1 for grey images, 10 for colour.
+    #: Weight of L_ip in Eq. 8, the paper's alpha.
     lambda_ip: float = 1.0
+    #: Weight of L_sl, the paper's beta. None: 1 for grey images, 10 for colour (section 4.1).
     lambda_sl: float | None = None
+    #: Weight of L_recon, the paper's gamma.
     lambda_recon: float = 10.0
     #: The score: Eq. 11 ("both"), or one of its parts: the error r, or minus the largest pattern probability
     #: ("pattern", Eq. 10). May be changed after `fit`; calibrate again then.
@@ -153,10 +158,10 @@ class ADeGAN(NeuralDetector):
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = blocks.check_size(image_shape)
-        of_image = {"channels": channels, "size": size, "width": self.width, "max_width": self.max_width}
-        self.G = blocks.DCGANGenerator(self.n_patterns + self.z_dim, **of_image).to(self.device_)
-        self.E = blocks.DCGANEncoder(self.n_patterns + self.z_dim, **of_image).to(self.device_)
-        self.D = blocks.FeatureDiscriminator(**of_image).to(self.device_)
+        stack = (channels, size, self.width, self.max_width)
+        self.G = blocks.DCGANGenerator(self.n_patterns + self.z_dim, *stack).to(self.device_)
+        self.E = blocks.DCGANEncoder(self.n_patterns + self.z_dim, *stack).to(self.device_)
+        self.D = blocks.FeatureDiscriminator(*stack).to(self.device_)
         self.errors = NormalErrors()
         self.weight_sl = self.lambda_sl if self.lambda_sl is not None else (1.0 if channels == 1 else 10.0)
         self.opt_D = blocks.adam(self.D.parameters(), self.lr, self.betas)

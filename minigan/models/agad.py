@@ -64,9 +64,9 @@ class NaiveGenerator(nn.Sequential):
     """Encoder-decoder without skip connections (Table 7): (n, c, size, size) -> the same, in [-1, 1]."""
 
     def __init__(self, channels: int, size: int, width: int = 64, z_dim: int = 100, bottleneck: int = 1):
-        of_image = {"channels": channels, "size": size, "width": width, "bottleneck": bottleneck}
-        encoder = blocks.DCGANEncoder(z_dim, **of_image)  # -> (n, z_dim) or, with bottleneck 2, (n, 4 z_dim)
-        super().__init__(encoder, blocks.DCGANGenerator(z_dim, **of_image))
+        stack = (z_dim, channels, size, width)
+        encoder = blocks.DCGANEncoder(*stack, bottleneck=bottleneck)  # -> (n, bottleneck^2 z_dim)
+        super().__init__(encoder, blocks.DCGANGenerator(*stack, bottleneck=bottleneck))
 
 
 class Discriminator(nn.Module):
@@ -169,12 +169,14 @@ class AGAD(NeuralDetector):
     betas: tuple[float, float] = (0.5, 0.999)
     #: Channels of the layers next to the image; None: 32 in the U-Nets, 64 in "naive" (the paper's) and in D.
     width: int | None = None
-    #: Side of the naive generator's innermost map, and its channels.
+    #: Side of the naive generator's innermost map.
     bottleneck: Literal[1, 2] = 1
+    #: Channels of the naive generator's innermost map.
     z_dim: int = 100
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = blocks.check_size(image_shape)
+        self.G: nn.Module
         if self.generator == "naive":
             self.G = NaiveGenerator(channels, size, self.width or 64, self.z_dim, self.bottleneck)
         else:

@@ -141,6 +141,7 @@ class ALGAN(NeuralDetector):
     #: Learning rates of Adam.
     lr_G: float = 2e-4
     lr_D: float = 1e-4
+    #: Momentums of both Adams.
     betas: tuple[float, float] = (0.0, 0.9)
     #: Channels of the layers next to the image; they double inwards up to max_width.
     width: int = 64
@@ -160,13 +161,13 @@ class ALGAN(NeuralDetector):
         channels, size = blocks.check_size(image_shape)
         channels = channels + 2 if self.extra_channels else channels
         normed = self.batch_norm != "none"
-        self.G = blocks.DCGANGenerator(self.z_dim, channels, size, self.width, self.max_width, normed)
-        self.D = blocks.DCGANDiscriminator(channels, size, self.width, self.max_width)
+        stack = (channels, size, self.width, self.max_width)
+        self.G: nn.Module = blocks.DCGANGenerator(self.z_dim, *stack, normed)
+        self.D: nn.Module = blocks.DCGANDiscriminator(*stack)
         self._optimise()
 
     def _optimise(self) -> None:
-        self.G.to(self.device_)
-        self.D.to(self.device_)
+        self.G, self.D = self.G.to(self.device_), self.D.to(self.device_)
         self.opt_G = blocks.adam(self.G.parameters(), self.lr_G, self.betas)
         self.opt_D = blocks.adam(self.D.parameters(), self.lr_D, self.betas)
 

@@ -116,6 +116,7 @@ class IsolationForest(ClassicalDetector):
     `minigan methods IsolationForest` lists all hyperparameters.
     """
 
+    #: Number of trees.
     n_estimators: int = 100
     #: Training images seen by each tree, or all if there are fewer.
     max_samples: int = 256
@@ -199,7 +200,7 @@ class NearestNeighbors(ClassicalDetector):
     `minigan methods NearestNeighbors` lists all hyperparameters.
     """
 
-    #: How many of them, or all if there are fewer.
+    #: Number of neighbours, or all if there are fewer.
     n_neighbors: int = 5
 
     def fit_model(self, x: np.ndarray) -> neighbors.NearestNeighbors:

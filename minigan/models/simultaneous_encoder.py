@@ -32,8 +32,7 @@ What the paper leaves open, and how it is read here:
 * Scores use averages of the weights of G and E, as in the released settings (decay 0.999). In the first 9000
   steps the decay is smaller, min(decay, t / (9 + t)) at step t, so that a short training is not lost.
 * f-AnoGAN's score (Table 2, e) needs features of D: its 4x4 map, before the minibatch standard deviation.
-* If the training is interrupted before the networks have grown to full size, images are scored at the size
-  reached.
+* After a training that was interrupted early, images are scored at the size that the networks had reached.
 
 Not in this file: f-AnoGAN itself, and the search for codes without an encoder (Fig. 2a, d).
 """
@@ -138,8 +137,9 @@ class SimultaneousEncoder(NeuralDetector):
     #: Learning rate and momentums of every Adam.
     lr: float = 1e-3
     betas: tuple[float, float] = (0.0, 0.99)
-    #: Channels at the full size, doubling inwards up to max_width. None: 512 up to 32 pixels, 256 at 64, ...
+    #: Channels at full size, doubling inwards. None: 512 up to 32 pixels, 256 at 64, ...
     width: int | None = None
+    #: Largest number of channels.
     max_width: int = 512
 
     def build(self, image_shape: tuple[int, ...]) -> None:
@@ -151,12 +151,13 @@ class SimultaneousEncoder(NeuralDetector):
             f"expected kimg to be at least {needed:g}, so that the networks grow to {size} pixels with "
             f"phase_kimg={self.phase_kimg:g}, got {self.kimg:g}",
         )
-        of_image = {"channels": channels, "size": size, "width": self.width, "max_width": self.max_width}
-        self.G = ProgressiveGenerator(self.z_dim, **of_image).to(self.device_)
-        self.D = ProgressiveEncoder(1, **of_image, minibatch_std=True).to(self.device_)
-        self.E = ProgressiveEncoder(self.z_dim, **of_image).to(self.device_)
+        stack = (channels, size, self.width, self.max_width)
+        self.G = ProgressiveGenerator(self.z_dim, *stack).to(self.device_)
+        self.D = ProgressiveEncoder(1, *stack, minibatch_std=True).to(self.device_)
+        self.E = ProgressiveEncoder(self.z_dim, *stack).to(self.device_)
         # No loss trains the averages of the weights: `follow` updates them.
-        self.G_mean, self.E_mean = (copy.deepcopy(net).requires_grad_(False) for net in (self.G, self.E))
+        self.G_mean = copy.deepcopy(self.G).requires_grad_(False)
+        self.E_mean = copy.deepcopy(self.E).requires_grad_(False)
         self.E_mean.register_buffer("level", torch.zeros((), dtype=torch.float64))  # images are scored at it
         self.opt_D = blocks.adam(self.D.parameters(), self.lr, self.betas)
         self.opt_G = blocks.adam(self.G.parameters(), self.lr, self.betas)
@@ -243,9 +244,7 @@ class SimultaneousEncoder(NeuralDetector):
     def loss_E(self, z: Tensor, fake: Tensor) -> Tensor:
         """Third term of Eq. 1: d_I or d_z for fake = G(z). (n, z_dim), (n, c, h, w) -> ()."""
         z_hat = self.code(self.E, fake, self.level)
-        if self.encoder_loss == "latent":
-            return d_z(z, z_hat)
-        return d_I(fake, self.G(z_hat, self.level))
+        return d_z(z, z_hat) if self.encoder_loss == "latent" else d_I(fake, self.G(z_hat, self.level))
 
     def code(self, E: ProgressiveEncoder, x: Tensor, level: float) -> Tensor:
         """z_hat: (n, c, h, w) -> (n, z_dim)."""
@@ -253,7 +252,11 @@ class SimultaneousEncoder(NeuralDetector):
 
     def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
         """Store the level of these weights: after an interrupted training, images are scored at it."""
-        self.E_mean.level.fill_(self.level)
+        self.E_mean.get_buffer("level").fill_(self.level)
+
+    def level_of_scores(self) -> float:
+        """The level at which images are scored: the full one, unless the training was interrupted."""
+        return self.E_mean.get_buffer("level").item()
 
     # ------------------------------------------------------------------ using it
 
@@ -262,7 +265,7 @@ class SimultaneousEncoder(NeuralDetector):
 
         (n, c, size, size) -> (n, c, h, w), (n, z_dim), (n, c, h, w); h = w = size at the full level.
         """
-        level = self.E_mean.level.item()
+        level = self.level_of_scores()
         x = progressive.at_level(x, level)
         z_hat = self.code(self.E_mean, x, level)
         return x, z_hat, self.G_mean(z_hat, level)
@@ -277,7 +280,7 @@ class SimultaneousEncoder(NeuralDetector):
         if self.scored_by == "residual_raw":
             return (x - x_hat).flatten(1).norm(dim=1) / 2  # Eq. 8: ||x - x_hat||_2 of images in [0, 1]
         if self.scored_by == "f_anogan":
-            f, f_hat = (self.D.features(image, self.E_mean.level.item()) for image in (x, x_hat))
+            f, f_hat = (self.D.features(image, self.level_of_scores()) for image in (x, x_hat))
             # mean (x - x_hat)^2 + kappa * mean (f(x) - f(x_hat))^2
             of_images = (x - x_hat).square().flatten(1).mean(1)
             return of_images + self.kappa * (f - f_hat).square().flatten(1).mean(1)
@@ -296,7 +299,7 @@ class SimultaneousEncoder(NeuralDetector):
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """n generated images, clipped to [-1, 1]: (n, c, h, w) float32."""
         z = self.draw_latents(n, self.z_dim, seed)
-        return self.enlarge(self.G_mean(z, self.E_mean.level.item())).clamp(-1, 1).cpu().numpy()
+        return self.enlarge(self.G_mean(z, self.level_of_scores())).clamp(-1, 1).cpu().numpy()
 
     def enlarge(self, x: Tensor) -> Tensor:
         """Images of the level reached to full size: (n, c, h, w) -> (n, c, size, size)."""
@@ -312,5 +315,5 @@ class SimultaneousEncoder(NeuralDetector):
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         super()._restore(tensors)
-        level = self.E_mean.level.item()  # a file may contain any number
+        level = self.level_of_scores()  # a file may contain any number
         require(0 <= level <= self.full_level, f"its level, {level}, is not from 0 to {self.full_level}")

@@ -57,6 +57,9 @@ from minigan.models._subclasses import SubclassDetector, one_minus_confidence
 class Prototypes(nn.Module):
     """Mean unit-length z_s of each sub-class, and of each cluster: (N, d); infinite where never computed."""
 
+    classes: Tensor  # (N, d)
+    clusters: Tensor  # (N, d)
+
     def __init__(self, n_classes: int, d: int):
         super().__init__()
         self.register_buffer("classes", torch.full((n_classes, d), torch.inf))
@@ -153,13 +156,13 @@ class YGAN(SubclassDetector):
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = blocks.check_size(image_shape)
-        of_image = {"channels": channels, "size": size, "width": self.width, "max_width": self.max_width}
+        stack = (channels, size, self.width, self.max_width)
         d = self.z_dim if self.encoder == "dual" else 2 * self.z_dim
         d_s = 2 * self.z_dim if self.encoder == "single" else self.z_dim
-        self.E_s = blocks.DCGANEncoder(d, **of_image)
+        self.E_s = blocks.DCGANEncoder(d, *stack)
         if self.encoder == "dual":
-            self.E_r = blocks.DCGANEncoder(d, **of_image)
-        self.Dec = blocks.DCGANGenerator(2 * self.z_dim, **of_image)
+            self.E_r = blocks.DCGANEncoder(d, *stack)
+        self.Dec = blocks.DCGANGenerator(2 * self.z_dim, *stack)
         self.C = blocks.LatentClassifier(d_s, len(self.classes_), self.hidden)
         self.prototypes = Prototypes(len(self.classes_), d_s)
         # The paper's "generator" is all of these together; only Ds has an optimiser of its own.
@@ -167,7 +170,7 @@ class YGAN(SubclassDetector):
         generator = nn.ModuleList([*encoders, self.Dec, self.C, self.prototypes]).to(self.device_)
         self.opt_G = blocks.adam(generator.parameters(), self.lr, self.betas)
         if self.lambda_adv:
-            self.Ds = blocks.FeatureDiscriminator(**of_image).to(self.device_)
+            self.Ds = blocks.FeatureDiscriminator(*stack).to(self.device_)
             self.opt_D = blocks.adam(self.Ds.parameters(), self.lr, self.betas)
         if self.batch_statistics:
             for name, network in self._networks().items():
@@ -195,7 +198,7 @@ class YGAN(SubclassDetector):
 
     def consistency_loss(self, z_s: Tensor, z_r: Tensor) -> Tensor:
         """Eq. 9: L_con(z_s, E_s(x_hat')) for hybrids x_hat' = Dec(z_s, shuffled z_r). (n, d) twice -> ()."""
-        total = 0.0
+        total = z_s.new_zeros(())
         for _ in range(self.shuffles):
             order = torch.randperm(len(z_r), generator=self.rng_, device=z_r.device)
             hybrid = self.decode(z_s, z_r[order])  # x_hat'
@@ -228,7 +231,7 @@ class YGAN(SubclassDetector):
         weights = {"L_rec": self.lambda_rec, "L_adv": self.lambda_adv, "L_s": self.lambda_s}
         weights |= {"L_r": self.lambda_r, "L_con": self.lambda_con}
         # Eq. 10: lambda_1 L_rec + lambda_2 L_adv + lambda_3 L_s + lambda_4 L_r + lambda_5 L_con
-        L_G = sum(weights[name] * loss for name, loss in losses.items())
+        L_G = sum((weights[name] * loss for name, loss in losses.items()), start=x.new_zeros(()))
         self.opt_G.zero_grad()
         L_G.backward()
         self.opt_G.step()
