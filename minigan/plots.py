@@ -1,6 +1,6 @@
 """Figures in the book's style: histograms of scores, ROC curves, image grids, training curves, results.
 
-In every figure blue is normal, vermillion is anomalous and green is generated. Readers with any kind of
+In every figure blue is normal, vermilion is anomalous and green is generated. Readers with any kind of
 colour vision can distinguish the three (Okabe and Ito, https://jfly.uni-koeln.de/color). Labels stand beside
 what they name.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,12 +34,12 @@ from minigan.images import as_tensor
 from minigan.metrics import auroc
 
 NORMAL = "#0072B2"  # blue
-ANOMALOUS = "#D55E00"  # vermillion
+ANOMALOUS = "#D55E00"  # vermilion
 FAKE = "#009E73"  # green: generated images or points
 GREY = "#595959"
 #: Colours of lines that are neither normal nor anomalous (losses, methods), dark enough for text.
 LINES = ("#332288", "#AA4499", "#117733", "#882255", "#4D4D4D", "#806000")
-#: Blue below the threshold, white at it, vermillion above it; pale, so that points stay visible on it.
+#: Blue below the threshold, white at it, vermilion above it; pale, so that points stay visible on it.
 FIELD_COLORS = LinearSegmentedColormap.from_list("field", ["#5AA9D6", "#FFFFFF", "#F0955A"])
 
 
@@ -110,8 +111,9 @@ def image_grid(
 
     scale = scale or max(1, round(64 / width))
     height, width = height * scale, width * scale
-    font = ImageFont.load_default(max(14, columns * (width + pad) // 36))  # readable on a phone, too
-    line = 0 if titles is None else math.ceil(1.5 * font.size)
+    font_size = max(14, columns * (width + pad) // 36)  # readable on a phone, too
+    font = ImageFont.load_default(font_size)
+    line = 0 if titles is None else math.ceil(1.5 * font_size)
     step = height + pad + line
     sheet = Image.new("RGB", (columns * (width + pad) + pad, rows * step + pad), "white")
     draw = ImageDraw.Draw(sheet)
@@ -177,8 +179,8 @@ def roc(
         ax: the axes to draw on; new ones when not given.
     """
     labels = _array(labels)
-    curves = scores if isinstance(scores, Mapping) else {"AUROC": scores}
-    curves = {name: _array(values) for name, values in curves.items()}
+    given = scores if isinstance(scores, Mapping) else {"AUROC": scores}
+    curves = {name: _array(values) for name, values in given.items()}
     areas = {name: auroc(labels, values) for name, values in curves.items()}
     ax = ax or plt.subplots(figsize=(4.5, 4.5))[1]
     ax.plot([0, 1], [0, 1], color="#BBBBBB", linestyle=":")
@@ -191,8 +193,9 @@ def roc(
         ax.text(0.99, 0.03 + 0.075 * i, text, color=color, ha="right", weight="bold")
         if threshold is not None:
             flagged = curves[name] >= threshold
-            point = flagged[labels == 0].mean(), flagged[labels == 1].mean()
-            ax.plot(*point, "o", color=color, markersize=10, markeredgecolor="white", clip_on=False)
+            false_alarms, found = flagged[labels == 0].mean(), flagged[labels == 1].mean()
+            dot: dict[str, Any] = {"markersize": 10, "markeredgecolor": "white", "clip_on": False}
+            ax.plot(false_alarms, found, "o", color=color, **dot)
     if isinstance(scores, Mapping):
         ax.text(0.99, 0.03 + 0.075 * len(areas), "AUROC", color=GREY, ha="right")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -230,23 +233,26 @@ def field(
         f"expected score to return {len(plane)} finite numbers, one for each point, got "
         f"{np.isfinite(values).sum()} finite ones in an array of shape {values.shape}",
     )
-    if np.ndim(levels) == 0:
+    if isinstance(levels, int):
         reach = np.abs(values - threshold).max() or 1.0
-        levels = np.linspace(threshold - reach, threshold + reach, levels + 1)
+        edges = list(np.linspace(threshold - reach, threshold + reach, levels + 1))
+    else:
+        edges = list(levels)
     require(
-        levels[0] < threshold < levels[-1],
-        f"expected levels around the threshold {threshold:g}, got {list(levels)}",
+        edges[0] < threshold < edges[-1],
+        f"expected levels around the threshold {threshold:g}, got {edges}",
     )
     ax = ax or plt.subplots(figsize=(4.5, 4.5))[1]
     values = values.reshape(resolution, resolution)
-    norm = TwoSlopeNorm(threshold, levels[0], levels[-1])
-    ax.contourf(x, y, values, levels, cmap=FIELD_COLORS, norm=norm, extend="both")
+    norm = TwoSlopeNorm(threshold, edges[0], edges[-1])
+    ax.contourf(x, y, values, edges, cmap=FIELD_COLORS, norm=norm, extend="both")
     if values.min() < threshold < values.max():
         ax.contour(x, y, values, [threshold], colors="black", linewidths=1.2, linestyles="solid")
     markers = {NORMAL: "o", FAKE: "^", ANOMALOUS: "X", GREY: "s"}
     for name, xy in (points or {}).items():
-        style = {"color": color_of(name), "edgecolors": "white", "linewidths": 0.5}
-        ax.scatter(*_array(xy).T, s=24, marker=markers[color_of(name)], label=name, **style)
+        style: dict[str, Any] = {"color": color_of(name), "edgecolors": "white", "linewidths": 0.5}
+        across, upwards = _array(xy).T
+        ax.scatter(across, upwards, s=24, marker=markers[color_of(name)], label=name, **style)
     if points:
         style = {"frameon": True, "edgecolor": "white", "handletextpad": 0.1, "borderpad": 0.2}
         ax.legend(loc="upper left", fontsize="small", markerscale=1.4, borderaxespad=0.3, **style)
@@ -269,19 +275,21 @@ def history(frame: pd.DataFrame, columns: Sequence[str] | None = None, ax: Axes 
     require(bool(lines), f"expected numbers in the columns {columns}, got none; fit a detector first")
     ax = ax or plt.subplots()[1]
     ax.margins(x=0)
+    drawn = []  # height of the line's end, its name and its colour
     for (name, line), color in zip(lines.items(), cycle(LINES), strict=False):
         ax.plot(line.index, line, color=color, marker="o" if len(line) == 1 else None, label=name)
+        drawn.append((float(line.iloc[-1]), name, color))
     # Names stand at the height of the lines' ends, moved apart where they would overlap.
     ax.get_ylim()  # matplotlib scales an axis only when its limits are requested
     gap = 1.3 * plt.rcParams["font.size"] * ax.figure.dpi / 72  # pixels
-    drawn = sorted(ax.lines[-len(lines) :], key=lambda line: line.get_ydata()[-1])
-    ends = np.array([ax.transData.transform((0, line.get_ydata()[-1]))[1] for line in drawn])
+    drawn.sort(key=lambda line: line[0])
+    ends = np.array([ax.transData.transform((0, end))[1] for end, _, _ in drawn])
     rank = gap * np.arange(len(ends))
     places = isotonic_regression(ends - rank) + rank  # the nearest places at least a gap apart
-    for line, place in zip(drawn, places, strict=True):
-        style = {"color": line.get_color(), "va": "center", "weight": "bold"}
+    for (_, name, color), place in zip(drawn, places, strict=True):
+        style = {"color": color, "va": "center", "weight": "bold"}
         height = ax.transAxes.inverted().transform((0, place))[1]
-        ax.text(1.02, height, line.get_label(), transform=ax.transAxes, **style)
+        ax.text(1.02, height, name, transform=ax.transAxes, **style)
     ax.set_xlabel(frame.index.name or "epoch")
     return ax
 

@@ -32,17 +32,26 @@ from minigan.data.dataset import Dataset
 class Split:
     """Images in three parts, uint8 as in the data set. Labels are 0 for normal, 1 for anomalous."""
 
+    #: The training images.
     train: np.ndarray
-    train_classes: np.ndarray  # the data set's own labels of the training images, or their sub-classes
-    train_labels: np.ndarray | None  # only under `supervised`
-    validation: np.ndarray | None  # not trained on, not tested on: for thresholds, for choosing an epoch
+    #: Their labels in the data set, or their sub-classes.
+    train_classes: np.ndarray
+    #: 0 for normal, 1 for anomalous; only under `supervised`.
+    train_labels: np.ndarray | None
+    #: Images that are neither trained on nor tested on, for thresholds and for choosing an epoch.
+    validation: np.ndarray | None
     validation_labels: np.ndarray | None
+    #: The test images.
     test: np.ndarray
     test_labels: np.ndarray
-    masks: np.ndarray | None  # of the test images
-    train_index: np.ndarray  # the images' places in the data set, ascending; the kind of defect in
-    validation_index: np.ndarray  # each test image, for example, is dataset.labels[split.test_index]
+    #: Masks of the test images.
+    masks: np.ndarray | None
+    #: The places of each part in the data set, ascending: `dataset.labels[split.test_index]`, for example,
+    #: says which kind of defect each test image has.
+    train_index: np.ndarray
+    validation_index: np.ndarray
     test_index: np.ndarray
+    #: Protocol, data set and sizes in words.
     description: str
 
     @property

@@ -581,9 +581,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_is_named():
             return losses | {"loss_D": losses["loss"] * (torch.nan if self.epoch_ == 2 else 1)}
 
     detector = Exploding()
-    with raises_sentence(
-        FloatingPointError, "loss_D = nan in epoch 2", "smaller learning rate", "epochs=1"
-    ):
+    with raises_sentence(FloatingPointError, "loss_D = nan in epoch 2", "smaller learning rate", "epochs=1"):
         detector.fit(points(50))
     with raises_sentence(NotFittedError, "a fitted"):
         detector.anomaly_score(points(5))

@@ -1,7 +1,12 @@
 """What stands in more than one place says the same everywhere: names, bounds, versions, pins."""
 
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -179,3 +184,62 @@ def test_no_file_names_a_registry_or_a_folder_of_a_machine():
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"pypi\.org|pythonhosted|anaconda\.org|/opt/|/home/", text), name
         assert str(ROOT) not in text, name
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A Python of its own in which the built wheel is installed, outside of this checkout.
+
+    The packages that minigan needs are those of this environment; installing them anew would take minutes.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    source = folder / "source"  # setuptools leaves a build folder beside what it builds
+    shutil.copytree(ROOT / "minigan", source / "minigan", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    wheel = [*pip, "wheel", ".", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run(wheel, cwd=source, check=True)
+    venv.create(folder / "venv", with_pip=False)
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    python = folder / "venv" / scripts / Path(sys.executable).name
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(
+        subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    )
+    # A path in a .pth file is searched, but its own .pth files are not: no editable install of minigan.
+    (site / "packages.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    (built,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(built)], check=True)
+    return python
+
+
+def test_the_wheel_runs_the_lines_of_the_readme(installed, tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    short = re.sub(r"epochs=\d+", "epochs=1", snippet)
+    check = "import minigan, pathlib\nprint(len(labels), pathlib.Path(minigan.__file__).parent)"
+    done = subprocess.run(
+        [installed, "-c", f"{short}\n{check}"], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    count, folder = done.stdout.split(maxsplit=1)
+    assert int(count) > 0 and Path(folder.strip()).is_relative_to(installed.parents[1])
+
+
+def test_the_wheel_has_every_module_and_its_types(installed, tmp_path):
+    code = """
+import importlib, pathlib, pkgutil, minigan
+for module in pkgutil.walk_packages(minigan.__path__, "minigan."):
+    if module.name != "minigan.__main__":
+        importlib.import_module(module.name)
+        print(module.name)
+assert (pathlib.Path(minigan.__file__).parent / "py.typed").exists()
+for name in minigan.__all__:
+    getattr(minigan, name)
+"""
+    done = subprocess.run([installed, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    found = {name.replace(".", "/") for name in done.stdout.split()}
+    modules = {p.relative_to(ROOT).with_suffix("").as_posix() for p in (ROOT / "minigan").rglob("*.py")}
+    assert found == {m.removesuffix("/__init__") for m in modules} - {"minigan", "minigan/__main__"}

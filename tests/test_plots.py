@@ -196,7 +196,7 @@ def test_roc_needs_both_classes():
 # Fields
 
 
-def test_field_is_blue_below_the_threshold_and_vermillion_above():
+def test_field_is_blue_below_the_threshold_and_vermilion_above():
     received = []
 
     def score(plane):

@@ -61,7 +61,8 @@ def test_every_command_works(command: str, workplace: Path):
         run(sys.executable, "-m", "pip", *wheel, cwd=copy)
         (built,) = workplace.glob("*.whl")
         files = zipfile.ZipFile(built).namelist()
-        assert {f"minigan/{path.name}" for path in (ROOT / "minigan").glob("*.py")} <= set(files)
+        sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minigan").rglob("*.py")}
+        assert sources | {"minigan/py.typed"} <= set(files)
         assert not [name for name in files if name.startswith(("tests", "book", "data"))]
     elif words[0] == "minigan":
         words = [re.sub(r"^epochs=\d+", "epochs=1", word) for word in words]
@@ -92,7 +93,7 @@ def test_the_lines_of_python_work(tmp_path: Path):
 
 
 def test_the_table_of_methods_is_complete_and_its_links_lead_somewhere():
-    listed = re.findall(r"\[`(\w+)`\]\(minigan/\w+\.py\)", README)
+    listed = re.findall(r"\[`(\w+)`\]\(minigan/models/\w+\.py\)", README)
     assert listed == methods()
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target

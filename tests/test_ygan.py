@@ -443,7 +443,7 @@ def test_of_clusters_as_sub_classes_both_prototypes_are_the_same(set_of_three):
 
 def test_prototypes_of_clusters_must_be_asked_for_before_fit(fitted, set_of_three):
     fitted.set_params(scored_by="weak_prototype")
-    with raises_sentence(ValueError, "expected prototypes of clusters", "scored_by='weak_prototype'", "before fit"):
+    with raises_sentence(ValueError, "prototypes of clusters", "scored_by='weak_prototype'", "before fit"):
         fitted.anomaly_score(set_of_three[0])
     fitted.set_params(scored_by="softmax")
 

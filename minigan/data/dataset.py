@@ -18,16 +18,32 @@ ARRAYS = ("images", "labels", "official", "masks", "groups", "subclasses")
 class Dataset:
     """Labelled images, and what is known about them. Parts that do not fit together raise a ValueError."""
 
+    #: What it is called in descriptions.
     name: str
-    images: np.ndarray  # (n, h, w) or (n, h, w, c) uint8 in [0, 255]
-    labels: np.ndarray  # (n,) int64; classes[label] is the label's name
+    #: (n, h, w) or (n, h, w, c) uint8 in [0, 255].
+    images: np.ndarray
+    #: (n,) int64; `classes[label]` is the name of a label.
+    labels: np.ndarray
+    #: The names of the classes.
     classes: tuple[str, ...]
-    official: np.ndarray | None = None  # (n,) "train" or "test", where the publisher says
-    masks: np.ndarray | None = None  # (n, h, w) bool, True on the defective pixels
-    groups: np.ndarray | None = None  # (n,) int, equal where images share a thing or pixels
-    defects: bool = False  # True: class 0 is "good" and every other class a kind of defect
-    subclasses: np.ndarray | None = None  # (n,) int64: what is in the picture, where classes say how it is,
-    subclass_names: tuple[str, ...] = ()  # such as the species of leaves that are healthy or ill
+    #: (n,) "train" or "test", where the publisher has such a split.
+    official: np.ndarray | None = None
+    #: (n, h, w) bool, True on the defective pixels.
+    masks: np.ndarray | None = None
+    #: (n,) int, equal where images show the same thing or share pixels.
+    groups: np.ndarray | None = None
+    #: True: class 0 is "good" and every other class a kind of defect.
+    defects: bool = False
+    #: (n,) int64, what an image shows where its class says in which state: the species of a healthy leaf.
+    subclasses: np.ndarray | None = None
+    #: The names of the sub-classes.
+    subclass_names: tuple[str, ...] = ()
+
+    defects: bool = False
+    #: (n,) int64: what is in the picture, where classes say how it is,
+    subclasses: np.ndarray | None = None
+    #: such as the species of leaves that are healthy or ill
+    subclass_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(

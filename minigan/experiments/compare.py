@@ -133,7 +133,7 @@ def by_method(
         _, low, high = metrics.mean_interval(values) if len(values) else (np.nan, np.nan, np.nan)
         over_all = len(targets) == len(group)
         same_targets = reference is None or (reference.complete and over_all)
-        if not same_targets and (one_by_one or np.isnan(printed_mean)):
+        if reference and not same_targets and (one_by_one or np.isnan(printed_mean)):
             same_targets = set(targets) == reference.targets
         found.append(
             {

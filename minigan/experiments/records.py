@@ -131,7 +131,7 @@ def save_outputs(cell: Cell, arrays: Mapping[str, np.ndarray], folder: str | Pat
     path = outputs_file(cell, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".tmp").open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
     path.with_suffix(".tmp").replace(path)
 
 

@@ -35,17 +35,27 @@ Runs = Mapping[tuple[str, str], Mapping[str, Any]]
 class Cell:
     """One run of one table: a method with its hyperparameters, on one split of one data set."""
 
-    table: str  # the name of the table that declares it
+    #: Name of the table that declares it.
+    table: str
+    #: Name of the detector class.
     method: str
-    label: str  # a short name for these settings; "" where a method stands in the table only once
+    #: A short name for these settings; "" where a method stands in the table only once.
+    label: str
+    #: Name of the data set, and options of `data.load`.
     dataset: str
-    options: Mapping[str, Any]  # of `data.load`
-    protocol: str  # a function of `protocols`
-    target: str  # the class that is normal or left out; just a name for the protocols `WITHOUT_TARGET`
-    seed: int  # of the split and of the detector
-    settings: Mapping[str, Any]  # hyperparameters that differ from the method's defaults
-    budget: str = "quick"  # one of `BUDGETS`
-    gamma: float = 0.0  # fraction of anomalies in the training set, for the protocols `WITH_ANOMALIES`
+    options: Mapping[str, Any]
+    #: Name of a function of `protocols`.
+    protocol: str
+    #: The class that is normal or left out; just a name for the protocols `WITHOUT_TARGET`.
+    target: str
+    #: Seed of the split and of the detector.
+    seed: int
+    #: Hyperparameters that differ from the method's defaults.
+    settings: Mapping[str, Any]
+    #: One of `BUDGETS`.
+    budget: str = "quick"
+    #: Fraction of anomalies in the training set, for the protocols `WITH_ANOMALIES`.
+    gamma: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gamma", float(self.gamma))  # 0 and 0.0 are one cell, so have one key
@@ -86,7 +96,8 @@ class Table:
 
     name: str
     title: str
-    quick: Callable[[], Iterable[Cell]]  # the cells of each budget, in the order in which they should be run
+    #: The cells of each budget, in the order in which they should be run.
+    quick: Callable[[], Iterable[Cell]]
     paper: Callable[[], Iterable[Cell]] | None = None
     #: The paper's table that this one repeats, (paper, number), as `published.table` takes it. A cell's label
     #: is then the "setting" there, where there is one.
