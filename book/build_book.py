@@ -1,12 +1,12 @@
-"""Runs the chapters that must run, builds the HTML book and checks that every page is there.
+"""Runs the chapters that have no outputs yet, builds the HTML book and checks that no page is missing.
 
     python book/build_book.py                  # what `make book` does
     python book/build_book.py --execute all    # what `make execute` does
-    python book/build_book.py --execute none --output /tmp/book    # just the HTML, elsewhere
+    python book/build_book.py --execute none --output /tmp/book    # only the HTML, in another folder
 
-A chapter's outputs are committed with it, so a chapter runs only when one of its code cells has never
-been run, or when `--execute all` asks for it. Any warning, and any page of `_toc.yml` that is missing
-in the HTML, is an error.
+The outputs of a chapter are committed with it, so a chapter is run only when one of its code cells has
+never been run, or with `--execute all`. Any warning, and any page of `_toc.yml` that is missing in the
+HTML, is an error.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pages(root: Path = ROOT) -> list[str]:
-    """All pages that `_toc.yml` lists, in reading order, such as "book/intro" (no suffix)."""
+    """All pages in `_toc.yml`, in reading order, without suffix, such as "book/intro"."""
 
     def files(node):
         if isinstance(node, dict):
@@ -56,15 +56,15 @@ def must_run(path: Path) -> bool:
 
 
 def execute(path: Path, cell_timeout: int) -> None:
-    """Run a notebook from top to bottom in its folder; write it only when all went well."""
+    """Run a notebook from top to bottom in its folder; write it only if no cell fails."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
         notebook,
         timeout=cell_timeout,
         kernel_name="python3",
         store_widget_state=False,  # the published pages have no widgets; see `tidy`
-        record_timing=False,  # times would change with every run, and git would see each of them
-        extra_arguments=["--log-level=40"],  # errors only: no word on how the kernel talks to us
+        record_timing=False,  # times change with every run, and would appear in every diff
+        extra_arguments=["--log-level=40"],  # errors only
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     tidy(notebook)
@@ -72,11 +72,11 @@ def execute(path: Path, cell_timeout: int) -> None:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Make outputs the same in every run, and no larger than they must be; in place.
+    """Make the outputs of a notebook reproducible and small, in place.
 
-    Pillow sends each picture twice, as PNG and as JPEG. Objects print their address. What a cell prints
-    arrives in as many pieces as the moment will have it. Cells with the tag "remove-output" are for a live
-    kernel only.
+    Pillow sends each picture twice, as PNG and as JPEG: the PNG stays. Addresses of objects are removed. The
+    text that a cell prints arrives in a varying number of pieces: these are joined. Outputs of cells with the
+    tag "remove-output" are removed, because they need a live kernel.
     """
     for cell in notebook.cells:
         outputs = []
@@ -98,19 +98,19 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
 
 
 def build(output: Path, root: Path = ROOT) -> Path:
-    """Build the HTML book below `output` and return its first page.
+    """Build the HTML book in `output` and return its first page.
 
     Raises:
-        SystemExit: with one sentence, when there was a warning or a page is missing.
+        SystemExit: with one sentence, if there was a warning or a page is missing.
     """
-    # A page that did not change is not read again, and keeps its warnings to itself: start afresh.
+    # Sphinx skips pages that did not change, and with them their warnings: delete the old build.
     shutil.rmtree(output / "_build", ignore_errors=True)
     program = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     strict = ["--warningiserror", "--keep-going", "--nitpick"]
     result = subprocess.run(
         [*program, "build", str(root), "--path-output", str(output), *strict],
         cwd=root,
-        env={**os.environ, "PYTHONUTF8": "1"},  # the progress messages hold more than ASCII
+        env={**os.environ, "PYTHONUTF8": "1"},  # the progress messages are not all ASCII
     )
     if result.returncode:
         sys.exit("The book was not built cleanly: see the warnings and errors above.")
@@ -122,11 +122,11 @@ def build(output: Path, root: Path = ROOT) -> Path:
 
 
 def main() -> None:
-    """The command line: see the module's first lines."""
+    """The command line, as described at the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--execute", choices=["needed", "all", "none"], default="needed")
     parser.add_argument("--cell-timeout", type=int, default=300, help="seconds for one cell")
-    parser.add_argument("--output", type=Path, default=ROOT, help="where the folder _build goes")
+    parser.add_argument("--output", type=Path, default=ROOT, help="the folder for _build")
     arguments = parser.parse_args()
 
     wanted = {"needed": must_run, "all": lambda path: True, "none": lambda path: False}

@@ -1,14 +1,14 @@
 """Draws the pictures of real data and of trained networks that the book shows.
 
-python book/pictures.py                       # those that are missing and whose data are here
-python book/pictures.py data-mnist data-mtd   # these, whether they are there or not
-python book/pictures.py --again               # all whose data are here
+    python book/pictures.py                       # pictures that are missing and have their data here
+    python book/pictures.py data-mnist data-mtd   # these two, even if they exist already
+    python book/pictures.py --again               # all pictures that have their data here
 
-The pictures lie in book/_static/pictures/ and are committed, because the data may not be: without them, a
-reader would have to fetch some gigabytes to see a page. Data sets that are not here are named, not fetched.
+The pictures are committed in book/_static/pictures/, because the data may not be: without them, a reader
+would have to fetch some gigabytes to see a page. The script names missing data sets and downloads none.
 
-A picture of a network shows the one that is behind the record of the quick budget's seed 0: the same cell,
-trained anew, in a minute or two. Its function carries the number that the figure has in the paper.
+A picture of a network shows the network of a recorded run of the quick budget with seed 0: the same cell is
+trained again, in a minute or two. The function is named after the figure of the paper.
 """
 
 import argparse
@@ -27,27 +27,26 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.manifold import TSNE
 from torch import nn
 
-from minigan import data, experiments, metrics, plots, protocols, sources, tables
-from minigan.cells import Cell
+from minigan import YGAN, data, experiments, metrics, plots, protocols, sources, tables
+from minigan.blocks.progressive import PixelNorm
 from minigan.images import as_tensor, to_float
-from minigan.progressive import PixelNorm
-from minigan.ygan import YGAN
+from minigan.tables import Cell
 
 FOLDER = Path(__file__).parent / "_static" / "pictures"
 LARGEST = 150_000  # bytes of a picture
 NORMAL, ANOMALOUS = 0, 1  # colours of frames, as `plots.image_grid` takes them
-RESIDUAL = plots.LINES[1]  # frames of images that lend their z_r
+RESIDUAL = plots.LINES[1]  # colour of frames around images that give their z_r
 
-# ---------------------------------------------------------------------- what several pictures share
+# ---------------------------------------------------------------------- helpers
 
 
 def some(indices: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
-    """n of them, drawn at random, always the same ones."""
+    """n of the indices, drawn at random, always the same ones."""
     return np.random.default_rng(seed).permutation(indices)[:n]
 
 
 def of_each_class(dataset: data.Dataset, n: int) -> list[np.ndarray]:
-    """n images of each class, drawn from the training images where the publisher says which these are."""
+    """n images of each class, from the official training images where the data set has such a split."""
     known = dataset.official == "train" if dataset.official is not None else np.full(len(dataset), True)
     return [
         dataset.images[some(np.flatnonzero(known & (dataset.labels == label)), n)]
@@ -56,7 +55,7 @@ def of_each_class(dataset: data.Dataset, n: int) -> list[np.ndarray]:
 
 
 def beside(*sheets: Image.Image, gap: int = 12) -> Image.Image:
-    """Pictures side by side, level at the top."""
+    """Pictures side by side, aligned at the top."""
     width = sum(sheet.width for sheet in sheets) + gap * (len(sheets) - 1)
     whole = Image.new("RGB", (width, max(sheet.height for sheet in sheets)), "white")
     left = 0
@@ -67,9 +66,9 @@ def beside(*sheets: Image.Image, gap: int = 12) -> Image.Image:
 
 
 def below(parts: dict[str, Image.Image]) -> Image.Image:
-    """Pictures below each other, each with a line of text above it."""
+    """Pictures one below the other, each with a line of text above it."""
     width = max(sheet.width for sheet in parts.values())
-    font = ImageFont.load_default(max(14, width // 36))  # phones shrink pictures
+    font = ImageFont.load_default(max(14, width // 36))  # readable on a phone, which shrinks pictures
     line = round(1.8 * font.size)
     whole = Image.new("RGB", (width, sum(sheet.height + line for sheet in parts.values())), "white")
     top = 0
@@ -84,20 +83,20 @@ def below(parts: dict[str, Image.Image]) -> Image.Image:
 
 
 def data_mnist() -> Image.Image:
-    """A column for each digit."""
+    """MNIST: five images of each digit, a column for each."""
     digits = np.stack(of_each_class(data.load("mnist"), 5))  # (10, 5, 28, 28)
     return plots.image_grid(digits.swapaxes(0, 1).reshape(-1, 28, 28), columns=10, scale=2)
 
 
 def rows_of_classes(name: str) -> Image.Image:
-    """A row for each class, with its name."""
+    """Eight images of each class, a row for each, with its name."""
     dataset = data.load(name)
     rows = np.concatenate(of_each_class(dataset, 8))
     return plots.image_grid(rows, columns=8, scale=2, titles=dataset.classes)
 
 
 def data_coil100() -> Image.Image:
-    """All objects, the first seed's normal ones framed, and one of them turned by 5 degrees at a time."""
+    """COIL-100: all objects, seed 0's normal ones framed, and one of them turned by 5 degrees at a time."""
     dataset = data.load("coil100", size=48)
     normal = np.unique(protocols.objects(dataset, seed=0).train_classes)
     front = np.array([np.flatnonzero(dataset.labels == label)[0] for label in range(100)])
@@ -116,7 +115,7 @@ def data_coil100() -> Image.Image:
 
 
 def data_mtd() -> Image.Image:
-    """Good tiles and each kind of defect: the five tiles of each that were photographed most often."""
+    """Magnetic tiles: of the good ones and of each defect, the five that were photographed most often."""
     dataset = data.load("mtd", size=96)
     rows = []
     for label in range(len(dataset.classes)):
@@ -129,7 +128,7 @@ def data_mtd() -> Image.Image:
 
 
 def data_mtd_repeats() -> Image.Image:
-    """Two good tiles, six photographs of each."""
+    """Magnetic tiles: two good tiles, six photographs of each."""
     dataset = data.load("mtd", size=96)
     tiles, counts = np.unique(dataset.groups[dataset.labels == 0], return_counts=True)
     rows = [
@@ -141,7 +140,7 @@ def data_mtd_repeats() -> Image.Image:
 
 
 def data_mvtec() -> Image.Image:
-    """A column for each category: a good one, then its kinds of defects, about four pictures of them."""
+    """MVTec AD: a column for three categories, with a good image and about four images of defects."""
     columns = []
     for category in ("bottle", "transistor", "screw"):
         dataset = data.load("mvtec", category=category, size=144)
@@ -163,7 +162,7 @@ SPECIES = {"species": ["apple", "strawberry"], "size": 96}
 
 
 def data_mvtec_screws() -> Figure:
-    """How bright each photograph of a screw is, and nothing else of it."""
+    """The mean brightness of each photograph of a screw, as dots."""
     screws = data.load("mvtec", category="screw", size=64, grayscale=True)
     brightness = screws.images.reshape(len(screws), -1).mean(axis=1)  # (n,) grey levels
     tested, defective = screws.official == "test", screws.labels > 0
@@ -182,13 +181,13 @@ def data_mvtec_screws() -> Figure:
     ax.tick_params(axis="y", length=0)
     for tick, (_, color) in zip(ax.get_yticklabels(), parts.values(), strict=True):
         tick.set_color(color)
-    title = f"Brightness alone tells test screws apart: AUROC {area:.2f}"
+    title = f"Brightness alone separates test screws: AUROC {area:.2f}"
     ax.figure.suptitle(title, x=0.02, ha="left", weight="bold", size=12)
     return ax.figure
 
 
 def leaves() -> tuple[data.Dataset, dict[str, np.ndarray]]:
-    """The leaves, and where those of each species and condition are."""
+    """The images of leaves, and the indices of each species and condition."""
     dataset = data.load("plantvillage", **SPECIES)
     groups = {}
     for i, species in enumerate(dataset.subclass_names):
@@ -200,7 +199,7 @@ def leaves() -> tuple[data.Dataset, dict[str, np.ndarray]]:
 
 
 def data_plantvillage() -> Image.Image:
-    """A row for each species and condition."""
+    """PlantVillage: six leaves of each species and condition, a row for each."""
     dataset, groups = leaves()
     chosen = np.concatenate([some(members, 6) for members in groups.values()])
     titles = list(groups)
@@ -210,7 +209,7 @@ def data_plantvillage() -> Image.Image:
 
 
 def data_plantvillage_backgrounds() -> Image.Image:
-    """The upper left corners of a hundred photographs of each folder, and nothing else of them."""
+    """Mosaics of the upper left corners of a hundred photographs of each folder of leaves."""
     dataset, groups = leaves()
     mosaics, borders = [], []
     for members in groups.values():
@@ -230,7 +229,7 @@ def data_plantvillage_backgrounds() -> Image.Image:
 
 
 def cell_of(table: str, method: str, target: str, gamma: float = 0.0) -> Cell:
-    """The first cell of the quick budget's seed 0 that this describes."""
+    """The first such cell of the quick budget with seed 0."""
     wanted = (method, target, gamma, 0)
     cells = tables.table(table).cells("quick")
     return next(cell for cell in cells if (cell.method, cell.target, cell.gamma, cell.seed) == wanted)
@@ -238,17 +237,17 @@ def cell_of(table: str, method: str, target: str, gamma: float = 0.0) -> Cell:
 
 @cache  # several pictures show one network
 def trained(table: str, method: str, target: str, gamma: float = 0.0) -> experiments.Trained:
-    """Its network, trained, and its split."""
+    """The trained network of a cell, and its split."""
     return experiments.train(cell_of(table, method, target, gamma))
 
 
 def drawn(split: protocols.Split, label: int, n: int) -> np.ndarray:
-    """n test images that are all normal or all anomalous."""
+    """n test images with this label (0 normal, 1 anomalous), drawn at random."""
     return split.test[some(np.flatnonzero(split.test_labels == label), n)]
 
 
 def tiles(images: np.ndarray, size: int = 64) -> np.ndarray:
-    """uint8 as data sets have them, or floats as networks make them, to (n, size, size, 3) uint8."""
+    """Images as uint8 of shape (n, size, size, 3), from uint8 (data sets) or from floats (networks)."""
     x = as_tensor(images)  # (n, c, h, w)
     if x.is_floating_point():
         x = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
@@ -258,7 +257,7 @@ def tiles(images: np.ndarray, size: int = 64) -> np.ndarray:
 
 
 def algan_figure_1() -> Image.Image:
-    """What the generator makes of normal latents, and of anomalous ones."""
+    """Images that ALGAN generates from normal latents, and from anomalous ones."""
     detector = trained("algan-1", "ALGAN", "bottle").detector
     sheets = {}
     for title, anomalous in (("From normal latents", False), ("From anomalous latents", True)):
@@ -269,9 +268,9 @@ def algan_figure_1() -> Image.Image:
 
 
 def agad_figure_2() -> Image.Image:
-    """Five normal and five anomalous images of two sets, and what AGAD makes of them.
+    """Five normal and five anomalous images of two data sets, and AGAD's reconstructions of them.
 
-    The paper has Fashion-MNIST and both CIFARs, whose networks take some minutes each on two cores.
+    The paper shows Fashion-MNIST and both CIFARs; the networks of the latter take minutes each to train.
     """
     rows, titles = [], []
     for name, target in (("MNIST", "0"), ("Fashion-MNIST", "Ankle boot")):
@@ -285,7 +284,7 @@ def agad_figure_2() -> Image.Image:
     return plots.image_grid(np.concatenate(rows), columns=10, titles=titles, borders=2 * frames)
 
 
-def with_copies(found: experiments.Trained, label: int, n: int, size: int) -> Image.Image:
+def with_reconstructions(found: experiments.Trained, label: int, n: int, size: int) -> Image.Image:
     """n test images in a row, and their reconstructions below them."""
     x = drawn(found.split, label, n)
     pixels = np.concatenate([tiles(x, size), tiles(found.detector.reconstruct(x), size)])
@@ -293,14 +292,14 @@ def with_copies(found: experiments.Trained, label: int, n: int, size: int) -> Im
 
 
 def adegan_figure_4() -> Image.Image:
-    """What each pattern looks like, and how normal and anomalous digits are redrawn."""
+    """Images that ADe-GAN generates from each pattern, and reconstructions of normal and anomalous digits."""
     found = trained("adegan-1", "ADeGAN", "1")
     patterns = np.concatenate([found.detector.sample(10, pattern) for pattern in range(10)])
     return below(
         {
             "Generated, a row for each of ten patterns": plots.image_grid(tiles(patterns, 48), 10, 1),
-            "Normal digits, and redrawn": with_copies(found, NORMAL, 10, 48),
-            "Ones, which were left out, and redrawn": with_copies(found, ANOMALOUS, 10, 48),
+            "Normal digits, and their reconstructions": with_reconstructions(found, NORMAL, 10, 48),
+            "Left-out ones, and their reconstructions": with_reconstructions(found, ANOMALOUS, 10, 48),
         }
     )
 
@@ -309,12 +308,12 @@ def adegan_figure_4() -> Image.Image:
 
 
 def encoder_of_cars() -> experiments.Trained:
-    """The network of Table 2, without contamination."""
+    """The simultaneous encoder of Table 2, on cars without contamination."""
     return trained("simultaneous-encoder-2", "SimultaneousEncoder", "automobile")
 
 
 def simultaneous_encoder_figure_3() -> Figure:
-    """How large the numbers in the codes are, beside those in the latents that the generator learns from."""
+    """Histograms of the numbers in codes, and in the latents that the generator learns from."""
     found = encoder_of_cars()
     codes = found.detector.encode(found.split.test)  # (n, z_dim)
     z = torch.randn(20_000, codes.shape[1], generator=torch.Generator().manual_seed(0))
@@ -334,7 +333,7 @@ def simultaneous_encoder_figure_3() -> Figure:
 
 
 def simultaneous_encoder_figure_4() -> Figure:
-    """A map of the codes of test images: is what is near each other alike?"""
+    """A t-SNE map of the codes of test images."""
     found = encoder_of_cars()
     codes, labels = found.detector.encode(found.split.test), found.split.test_labels
     xy = TSNE(perplexity=30, random_state=0).fit_transform(codes)  # (n, 2)
@@ -348,19 +347,19 @@ def simultaneous_encoder_figure_4() -> Figure:
 
 
 def simultaneous_encoder_figure_5() -> Image.Image:
-    """Queries, and their closest matches."""
+    """Test images (queries) of the simultaneous encoder, and their closest matches."""
     found = encoder_of_cars()
     return below(
         {
-            "Cars, and their closest matches": with_copies(found, NORMAL, 8, 64),
-            "Anything else, and its closest matches": with_copies(found, ANOMALOUS, 8, 64),
+            "Cars, and their closest matches": with_reconstructions(found, NORMAL, 8, 64),
+            "Anything else, and its closest matches": with_reconstructions(found, ANOMALOUS, 8, 64),
         }
     )
 
 
 # ---------------------------------------------------------------------- Y-GAN
 
-#: What the pictures of errors and of heat maps show: title -> table, what was left out.
+#: The runs in the pictures of errors and of heat maps: title -> table, target.
 YGAN_RUNS = {
     "MNIST, zeros left out": ("ygan-1", "0"),
     "Fashion-MNIST, T-shirts left out": ("ygan-2", "T-shirt/top"),
@@ -370,14 +369,14 @@ YGAN_RUNS = {
 
 
 def ygan_with_classes(name: str, left_out: str) -> tuple[experiments.Trained, np.ndarray]:
-    """A network with its split, and the data set's own labels of the test images: (n,)."""
+    """A trained Y-GAN with its split, and the data set's class labels of the test images: (n,)."""
     found, cell = trained(name, "YGAN", left_out), cell_of(name, "YGAN", left_out)
     labels = data.load(cell.dataset, **cell.options).labels
     return found, labels[found.split.test_index]
 
 
 def hybrids(name: str, left_out: str, size: int) -> Image.Image:
-    """z_s of the image above, one of each normal class, and z_r of the image on the left."""
+    """A grid of hybrids, with z_s from the image above (one of each normal class) and z_r from the left."""
     found, classes = ygan_with_classes(name, left_out)
     x, normal = found.split.test, found.split.test_labels == NORMAL
     above = [some(np.flatnonzero(classes == label), 1)[0] for label in np.unique(classes[normal])]
@@ -390,7 +389,7 @@ def hybrids(name: str, left_out: str, size: int) -> Image.Image:
 
 
 def ygan_figure_6_tsne() -> Figure:
-    """Maps of both codes of the same test images, each drawn as its digit."""
+    """t-SNE maps of both codes of the same test images, each image drawn as its digit."""
     found, digits = ygan_with_classes("ygan-1", "0")
     chosen = some(np.arange(len(digits)), 500)
     figure, axes = plt.subplots(2, 1, figsize=(6, 9))
@@ -407,25 +406,25 @@ def ygan_figure_6_tsne() -> Figure:
     return figure
 
 
-def looked_at(detector: YGAN, images: np.ndarray) -> np.ndarray:
-    """Grad-CAM of the classifier's answer on the last map of E_s: (n, h, w) in [0, 1].
+def grad_cam(detector: YGAN, images: np.ndarray) -> np.ndarray:
+    """Grad-CAM of the classifier's prediction on the last feature map of E_s: (n, h, w) in [0, 1].
 
-    Source: Selvaraju and others, Grad-CAM, ICCV 2017: the channels of a map, each weighted by how much more
-    of it would strengthen the answer.
+    relu(sum_k w_k A_k), divided by its maximum, with w_k = mean over positions of d y / d A_k, where A_k are
+    the channels of the map and y is the largest logit. Source: Selvaraju and others, Grad-CAM, ICCV 2017.
     """
     detector.reconstruct(images[:1])  # leaves the networks in evaluation mode
     x = to_float(as_tensor(images))
     *halving, last, flat = detector.E_s
     maps = nn.Sequential(*halving)(x).detach().requires_grad_()  # (n, channels, 4, 4)
-    answer = detector.C(flat(last(maps))).amax(1)
-    (slope,) = torch.autograd.grad(answer.sum(), maps)
-    heat = (slope.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    logits = detector.C(flat(last(maps))).amax(1)
+    (gradient,) = torch.autograd.grad(logits.sum(), maps)
+    heat = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
     heat = F.interpolate(heat, x.shape[2:], mode="bilinear").squeeze(1).detach().numpy()
     return heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-8)
 
 
 def ygan_figure_9() -> Image.Image:
-    """Test images that are told right, and where the classifier looks."""
+    """Test images that Y-GAN detects correctly, and heat maps of what the classifier used."""
     sheets = {}
     for title, cell in YGAN_RUNS.items():
         found = trained(cell[0], "YGAN", cell[1])
@@ -433,7 +432,7 @@ def ygan_figure_9() -> Image.Image:
         flagged = scores >= metrics.equal_error(split.test_labels, scores).threshold
         right = [np.flatnonzero((split.test_labels == label) & (flagged == label)) for label in (0, 1)]
         x = split.test[np.concatenate([some(members, 4) for members in right])]
-        heat = plt.get_cmap("inferno")(looked_at(found.detector, x))[..., :3] * 255  # (8, h, w, 3)
+        heat = plt.get_cmap("inferno")(grad_cam(found.detector, x))[..., :3] * 255  # (8, h, w, 3)
         over = np.uint8(0.4 * tiles(x, x.shape[1]) + 0.6 * heat)
         pixels = np.concatenate([tiles(x), tiles(over)])
         borders = [*4 * [NORMAL], *4 * [ANOMALOUS], *8 * [None]]
@@ -442,7 +441,7 @@ def ygan_figure_9() -> Image.Image:
 
 
 def ygan_figures_10_11() -> Image.Image:
-    """The normal test images with the highest scores, and the anomalous ones with the lowest."""
+    """Y-GAN's worst errors: normal test images with high scores, anomalous ones with low scores."""
     sheets = {}
     for title, cell in YGAN_RUNS.items():
         found = trained(cell[0], "YGAN", cell[1])
@@ -454,7 +453,7 @@ def ygan_figures_10_11() -> Image.Image:
     return below(sheets)
 
 
-# ---------------------------------------------------------------------- drawing them
+# ---------------------------------------------------------------------- the files, and the command line
 
 Drawing = Callable[[], Image.Image | Figure]
 #: name -> the function that draws it, and the data sets that it needs.
@@ -484,7 +483,7 @@ PICTURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
 
 
 def small_png(picture: Image.Image | Figure) -> bytes:
-    """A PNG file with as many colours, 256 at most, as leave it small."""
+    """A PNG file of at most 256 colours, with fewer where it would be larger than `LARGEST`."""
     buffer = io.BytesIO()
     if isinstance(picture, Figure):
         picture.savefig(buffer, dpi=100, facecolor="white")
@@ -499,7 +498,7 @@ def small_png(picture: Image.Image | Figure) -> bytes:
 
 
 def draw(name: str, folder: Path) -> Path:
-    """Draw a picture and write its file, whole or not at all."""
+    """Draw a picture and write its file atomically: an error leaves the old file as it was."""
     picture = PICTURES[name][0]()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
@@ -517,14 +516,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(PICTURES)}")
-    parser.add_argument("--again", action="store_true", help="draw those that are there, too")
+    parser.add_argument("--again", action="store_true", help="also draw pictures that exist already")
     parser.add_argument("--out", type=Path, default=FOLDER, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     unknown = [name for name in chosen.names if name not in PICTURES]
     if unknown:
-        parser.error(f"there is no picture {unknown[0]!r}; choose from {', '.join(PICTURES)}")
+        parser.error(f"expected the name of a picture, got {unknown[0]!r}; choose from {', '.join(PICTURES)}")
 
-    torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
+    torch.set_num_threads(1)  # small networks are slower with more threads
     plots.use_style()
     here = {name for name, state, _ in sources.status() if state not in ("missing", "on demand")}
     for name in chosen.names or PICTURES:
@@ -535,7 +534,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if missing:
                 raise FileNotFoundError(f"{' and '.join(missing)}, see `minigan datasets`")
             print(draw(name, chosen.out), flush=True)
-        except FileNotFoundError as error:  # also a part of a set, such as a category
+        except FileNotFoundError as error:  # also when a part of a data set is missing, such as a category
             print(f"{name} waits for data: {error}", flush=True)
 
 

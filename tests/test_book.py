@@ -1,7 +1,6 @@
-"""The book: every chapter was run from top to bottom, every figure has a text, the HTML is whole.
+"""The book: every chapter was run from top to bottom, every figure has alt text, the HTML is complete.
 
-That the chapters still run is nbval's part of `make test`; what a browser makes of the pages is in
-test_browser.py.
+nbval runs the chapters again, as a part of `make test`; test_browser.py checks the pages in a browser.
 """
 
 import json
@@ -34,7 +33,7 @@ def soup(html: Path) -> BeautifulSoup:
     return BeautifulSoup(html.read_text(encoding="utf-8"), "html.parser")
 
 
-def test_every_page_has_its_source_and_every_source_its_place():
+def test_every_page_has_one_source_and_every_source_is_in_the_toc():
     sources = {page: [p for p in ROOT.glob(f"{page}.*") if p.suffix in (".md", ".ipynb")] for page in PAGES}
     assert {page: files for page, files in sources.items() if len(files) != 1} == {}
     written = {p for suffix in ("md", "ipynb") for p in (ROOT / "book").glob(f"*.{suffix}")}
@@ -54,11 +53,11 @@ def test_chapter_was_run_from_top_to_bottom(path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
-def test_chapter_names_no_folder_of_a_machine(path):
+def test_chapter_contains_no_path_of_a_machine(path):
     notebook = nbformat.read(path, as_version=4)
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        output.get("data", {}).pop("image/png", None)  # its letters are random
-    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", nbformat.writes(notebook))  # so are these
+        output.get("data", {}).pop("image/png", None)  # base64 may contain any letters
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", nbformat.writes(notebook))  # as above
     for folder in ("/home/", "/Users/", "/root/", "/tmp/", str(ROOT), "site-packages"):
         assert folder not in text
 
@@ -103,7 +102,7 @@ def test_pictures_of_a_page_have_alt_text(book_html, page):
     for image in soup(book_html / f"{page}.html").select("img"):
         alt = image.get("alt", "").strip()
         assert alt, image
-        assert not alt.lower().endswith((".png", ".svg", ".jpg")), f"a file name is no text: {alt}"
+        assert not alt.lower().endswith((".png", ".svg", ".jpg")), f"a file name is no alt text: {alt}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -119,24 +118,24 @@ def test_bibliography_lists_every_entry(book_html):
     assert len(soup(book_html / "book" / "bibliography.html").select("div.citation")) == entries
 
 
-# The build script itself, on a small book of its own.
+# ---------------------------------------------------------------------- the build script, on a small book
 
 
 def small_book(folder: Path, text: str = "# Hello\n\nA page.\n") -> Path:
-    """A book of one page that needs nothing else."""
+    """A book of one page."""
     (folder / "_config.yml").write_text("title: small\nonly_build_toc_files: true\n", encoding="utf-8")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: hello\n", encoding="utf-8")
     (folder / "hello.md").write_text(text, encoding="utf-8")
     return folder
 
 
-def test_build_refuses_a_warning(tmp_path, capfd):
+def test_build_fails_on_a_warning(tmp_path, capfd):
     with pytest.raises(SystemExit, match="not built cleanly"):
         build_book.build(tmp_path, small_book(tmp_path, "# Hello\n\nSee [](nowhere.md).\n"))
     assert "nowhere" in "".join(capfd.readouterr())
 
 
-def test_build_refuses_a_missing_page(tmp_path, monkeypatch):
+def test_build_fails_on_a_missing_page(tmp_path, monkeypatch):
     small_book(tmp_path)
     monkeypatch.setattr(build_book, "pages", lambda root: ["hello", "forgotten"])
     with pytest.raises(SystemExit, match="missing in .*: forgotten"):

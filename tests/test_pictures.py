@@ -1,6 +1,6 @@
-"""The pictures that need data or a training: all that the book shows are there, and the script is careful.
+"""The committed pictures and the script that draws them: none is missing, and errors leave no broken file.
 
-The real data are not here. A made-up MNIST and the book's digits stand in for them.
+The tests do not use the real data sets, but a made-up MNIST and the digits of scikit-learn instead.
 """
 
 import re
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
-from minigan.cells import Cell
 from PIL import Image
 
 from minigan import experiments
+from minigan.tables import Cell
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path for end in ("ipynb", "md") for path in (ROOT / "book").glob(f"*.{end}"))
@@ -24,7 +24,7 @@ SHOWN = {
 }
 OF_NETWORKS = [name for name in pictures.PICTURES if not name.startswith("data-")]
 
-#: Networks that learn next to nothing, in a second.
+#: Settings of networks that are trained for about a second.
 TINY = {
     "ALGAN": {"width": 4, "epochs": 1, "extra_channels": True},
     "AGAD": {"width": 2, "epochs": 1, "batch_size": 32, "min_anomalies": 4},
@@ -38,9 +38,8 @@ def tiny_cell(table: str, method: str, target: str, gamma: float = 0.0) -> Cell:
     """In place of `pictures.cell_of`: the same method on coloured digits, 0 left out or normal."""
     protocol = "supervised" if gamma else "leave_one_out"
     options = {"size": 16, "n": 300}
-    return Cell(
-        table, method, "", "color_digits", options, protocol, "0", 0, TINY[method], "quick", 0.1 * bool(gamma)
-    )
+    labelled = 0.1 if gamma else 0.0
+    return Cell(table, method, "", "color_digits", options, protocol, "0", 0, TINY[method], "quick", labelled)
 
 
 KNOWN: dict[tuple[str, ...], experiments.Trained] = {}
@@ -48,7 +47,7 @@ KNOWN: dict[tuple[str, ...], experiments.Trained] = {}
 
 @pytest.fixture
 def tiny_networks(monkeypatch) -> Iterator[None]:
-    """Pictures of tiny networks, each trained once for all tests; `pictures` remembers none of them."""
+    """Pictures of tiny networks, each trained once for all tests; the cache of `pictures` is emptied."""
     train = experiments.train
 
     def train_once(cell: Cell) -> experiments.Trained:
@@ -65,7 +64,7 @@ def tiny_networks(monkeypatch) -> Iterator[None]:
 
 @pytest.fixture
 def data_folder(tmp_path: Path, monkeypatch) -> Path:
-    """An empty data folder, which minigan takes for its own."""
+    """An empty folder that minigan uses as its data folder."""
     folder = tmp_path / "data"
     folder.mkdir()
     monkeypatch.setenv("MINIGAN_DATA", str(folder))
@@ -73,7 +72,7 @@ def data_folder(tmp_path: Path, monkeypatch) -> Path:
 
 
 def make_mnist(folder: Path) -> None:
-    """A file like Keras's: a digit is a plain square, the larger it is the brighter; test images black."""
+    """A file like Keras's: plain images, brighter for larger digits; test images are black."""
     y = np.repeat(np.arange(10), 6)
     x = np.broadcast_to((20 * y + 20).astype(np.uint8)[:, None, None], (60, 28, 28))
     np.savez(folder / "mnist.npz", x_train=x, y_train=y, x_test=np.zeros_like(x), y_test=y)
@@ -97,7 +96,7 @@ def test_every_picture_that_is_there_has_its_function_and_is_small():
             picture.load()  # the file is whole
 
 
-def test_draws_what_has_its_data_and_says_what_the_others_wait_for(data_folder, tmp_path, capsys):
+def test_draws_pictures_whose_data_are_here_and_names_what_the_others_wait_for(data_folder, tmp_path, capsys):
     make_mnist(data_folder)
     Image.new("RGB", (20, 20)).save(data_folder / "one.png")
     for part in ("train/good", "test/good", "test/broken"):
@@ -110,7 +109,7 @@ def test_draws_what_has_its_data_and_says_what_the_others_wait_for(data_folder, 
     drawn, cifar, mvtec, ygan = capsys.readouterr().out.splitlines()
     assert drawn == str(out / "data-mnist.png")
     assert cifar == "data-cifar10 waits for data: cifar10, see `minigan datasets`"  # nothing was downloaded
-    assert mvtec.startswith("data-mvtec waits for data: mvtec (transistor) is not here yet")
+    assert mvtec.startswith("data-mvtec waits for data: expected the files of mvtec (transistor), got none")
     missing = "fashion_mnist and cifar10 and plantvillage"
     assert ygan == f"ygan-figure-9 waits for data: {missing}, see `minigan datasets`"
     assert files(out) == {"data-mnist.png"}
@@ -119,7 +118,7 @@ def test_draws_what_has_its_data_and_says_what_the_others_wait_for(data_folder, 
     assert np.abs(pixels[34, 34::62] - (20 * np.arange(10) + 20)).max() <= 3
 
 
-def test_draws_again_only_what_is_asked_for(data_folder, tmp_path, capsys, monkeypatch):
+def test_draws_again_only_what_was_requested(data_folder, tmp_path, capsys, monkeypatch):
     calls = []
 
     def drawing():
@@ -140,12 +139,12 @@ def test_the_same_data_give_the_same_file(data_folder, tmp_path):
     assert first == second
 
 
-def test_unknown_name_is_answered_by_one_sentence(capsys):
+def test_unknown_name_gives_one_sentence(capsys):
     with pytest.raises(SystemExit) as stopped:
         pictures.main(["data-mnits"])
     assert stopped.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "there is no picture 'data-mnits'; choose from data-mnist, " in said
+    assert "expected the name of a picture, got 'data-mnits'; choose from data-mnist, " in said
     assert "Traceback" not in said
 
 
@@ -196,7 +195,7 @@ def test_networks_are_drawn(name, tiny_networks, tmp_path):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
 
 
-def test_the_worst_errors_stand_first(tiny_networks, monkeypatch):
+def test_the_worst_errors_come_first(tiny_networks, monkeypatch):
     shown = []
     monkeypatch.setattr(pictures, "tiles", lambda images, size=64: shown.append(images) or images)
     pictures.ygan_figures_10_11()
@@ -206,15 +205,13 @@ def test_the_worst_errors_stand_first(tiny_networks, monkeypatch):
     np.testing.assert_array_equal(shown[0][[0, 8]], found.split.test[worst])
 
 
-def test_heat_maps_follow_the_answer(tiny_networks):
+def test_heat_maps_are_between_0_and_1_and_do_not_depend_on_the_batch(tiny_networks):
     found = pictures.trained("ygan-1", "YGAN", "0")
-    heat = pictures.looked_at(found.detector, found.split.test[:5])
+    heat = pictures.grad_cam(found.detector, found.split.test[:5])
     assert heat.shape == (5, 16, 16)
     assert heat.min() >= 0
     assert heat.max() == 1
-    np.testing.assert_allclose(
-        pictures.looked_at(found.detector, found.split.test[:1])[0], heat[0], atol=1e-5
-    )
+    np.testing.assert_allclose(pictures.grad_cam(found.detector, found.split.test[:1])[0], heat[0], atol=1e-5)
 
 
 def test_tiles_show_bytes_and_floats_alike():

@@ -1,4 +1,4 @@
-"""Chapters of results print their numbers from the records: none is typed into prose or code."""
+"""Chapters of results print their numbers from the records: no result is typed into prose or code."""
 
 import ast
 import re
@@ -13,13 +13,13 @@ CHAPTERS = sorted(
     path for name in ("full_*", "reproduce_*", "accident", "ledger") for path in BOOK.glob(f"{name}.ipynb")
 )
 
-#: What is no result, though it has a point or a percent sign in it; cut out before looking.
+#: Text with a point or a percent sign that is no result; it is cut out before the search.
 NO_RESULTS = (
-    r"^(`{3,}|~{3,})(?!\{)[\s\S]*?^\1\s*$",  # a block of code; those with {...} are prose with a frame
-    r"`[^`\n]*`",  # code within a sentence
-    r"^:(?:width|height|scale|align|name|figclass|class):.*$",  # how a picture is shown
+    r"^(`{3,}|~{3,})(?!\{)[\s\S]*?^\1\s*$",  # a block of code; directives, with {...}, are prose
+    r"`[^`\n]*`",  # code in a sentence
+    r"^:(?:width|height|scale|align|name|figclass|class):.*$",  # how a figure is displayed
     r"https?://[^\s)>]*",
-    r"\]\([^)]*\)",  # where a link leads
+    r"\]\([^)]*\)",  # the target of a link
     r"\b(?:arXiv:)?\d{4}\.\d{4,5}\b",
     r"\b10\.\d{4,}/[^\s)]*",  # a DOI
     r"\bCC BY[-A-Z]* \d\.\d\b",  # a licence
@@ -30,28 +30,42 @@ NO_RESULTS = (
 DECIMAL = r"\d[.,]\d"  # a comma between digits counts thousands: see below
 PERCENTAGE = r"\d\s?(?:%|per ?cent|\\%)"
 
-#: Calls whose numbers say where something stands in a picture.
+#: Calls whose numbers are positions in a figure.
 PLACES = {
-    *("text", "annotate", "set", "set_xlim", "set_ylim", "axvline", "axhline", "legend", "subplots", "plot"),
-    *("suptitle", "set_title", "Rectangle", "add_patch", "colorbar", "add_axes", "inset_axes", "margins"),
-    *(
-        "subplots_adjust",
-        "quantile",
-        "percentile",
-        "hlines",
-        "vlines",
-        "scatter",
-        "bar",
-        "barh",
-        "fill_between",
-    ),
+    "add_axes",
+    "add_patch",
+    "annotate",
+    "axhline",
+    "axvline",
+    "bar",
+    "barh",
+    "colorbar",
+    "fill_between",
+    "hlines",
+    "inset_axes",
+    "legend",
+    "margins",
+    "percentile",
+    "plot",
+    "quantile",
+    "Rectangle",
+    "scatter",
+    "set",
+    "set_title",
+    "set_xlim",
+    "set_ylim",
+    "subplots",
+    "subplots_adjust",
+    "suptitle",
+    "text",
+    "vlines",
 }
-ROUND = {0.5, 0.75}  # guessing, and a quarter less than all
-QUANTILES = {"quantile", "percentile", "interval", "ppf"}  # and calls whose numbers are shares
+ROUND = {0.5, 0.75}  # guessing, and three quarters
+QUANTILES = {"quantile", "percentile", "interval", "ppf"}  # calls whose numbers are fractions
 
 
 def typed_in_prose(markdown: str) -> list[str]:
-    """Decimal numbers and percentages of a markdown cell, each with what stands around it."""
+    """Decimal numbers and percentages of a markdown cell, each with the text around it."""
     for pattern in NO_RESULTS:
         markdown = re.sub(pattern, " ", markdown, flags=re.MULTILINE)
     markdown = re.sub(r"(?<=\d),(?=\d{3}\b)", "", markdown)  # 60,000 images
@@ -60,9 +74,10 @@ def typed_in_prose(markdown: str) -> list[str]:
 
 
 def typed_in_code(source: str) -> list[str]:
-    """Numbers of a code cell that look like results: in code, and in what it prints."""
+    """Numbers of a code cell that look like results, in its code and in the texts that it prints."""
     tree = ast.parse(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.MULTILINE))
-    return [what for node, calls in _nodes(tree) if (what := _typed(node, calls))]
+    found = (_typed(node, calls) for node, calls in _nodes(tree))
+    return [text for text in found if text]
 
 
 def _nodes(node: ast.AST, calls: frozenset[str] = frozenset()) -> Iterator[tuple[ast.AST, frozenset[str]]]:
@@ -77,6 +92,7 @@ def _nodes(node: ast.AST, calls: frozenset[str] = frozenset()) -> Iterator[tuple
 
 
 def _typed(node: ast.AST, calls: frozenset[str]) -> str:
+    """The number that looks like a result in a node, with its context; "" where there is none."""
     value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
     if isinstance(value, str):
         text = re.sub(r"\{[^{}]*\}", "", value)  # {:.3f}, to be filled in
@@ -85,9 +101,9 @@ def _typed(node: ast.AST, calls: frozenset[str]) -> str:
     if isinstance(value, float):
         if value in ROUND or calls & QUANTILES:
             return ""
-        # Below a hundredth are tolerances.
         decimals = len(repr(value).partition(".")[2])
-        result = decimals >= 3 and value >= 0.01 or (decimals == 2 and 0.5 < value < 1 and not calls & PLACES)
+        many = decimals >= 3 and value >= 0.01  # numbers below a hundredth are tolerances
+        result = many or (decimals == 2 and 0.5 < value < 1 and not calls & PLACES)
         return repr(value) if result else ""
     return ""
 
@@ -100,7 +116,7 @@ def test_no_result_is_typed(path):
     assert prose == [] and code == []
 
 
-# ---------------------------------------------------------------------- this test can fail
+# ---------------------------------------------------------------------- the search itself
 
 
 @pytest.mark.parametrize(
@@ -137,7 +153,7 @@ def test_a_number_in_prose_is_found(text):
         "Seeds 0, 1, 2 and 3. 5 of them.",
     ],
 )
-def test_what_is_no_result_may_stand_in_prose(text):
+def test_other_numbers_are_allowed_in_prose(text):
     assert typed_in_prose(text) == []
 
 
@@ -174,10 +190,10 @@ def test_a_number_in_code_is_found(source):
         "html = '<i style=\"width:0.8rem; left: {100 * x:.0f}%\">'",
     ],
 )
-def test_what_is_no_result_may_stand_in_code(source):
+def test_other_numbers_are_allowed_in_code(source):
     assert typed_in_code(source) == []
 
 
-def test_the_chapters_of_results_are_looked_at():
+def test_the_chapters_of_results_are_checked():
     names = {path.stem for path in CHAPTERS}
     assert {"accident", "ledger", "full_digits", "full_medical", "reproduce_ygan"} <= names
