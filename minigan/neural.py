@@ -120,7 +120,7 @@ class NeuralDetector(Detector):
         validates = len(np.unique(held_out_labels)) == 2
         y = self.training_labels(x, y)
         self._start(self.image_shape_)
-        # The whole set lies on the device, as uint8 where it came so; batches become float one by one.
+        # The whole set is on the device, as uint8 where it was so; batches become float one by one.
         n_images = len(x)
         x = self.training_data(x).to(self.device_)
         if y is not None:

@@ -1,4 +1,4 @@
-"""Y-GAN's fair rival: a plain classifier, with Y-GAN's encoder, labels and settings, and nothing else."""
+"""Y-GAN's label-matched baseline: Y-GAN's encoder, classifier, labels and settings, and nothing else."""
 
 import copy
 import math
@@ -72,18 +72,18 @@ def test_a_second_step_does_not_remember_the_gradient_of_the_first():
 
 
 def test_encoder_classifier_and_settings_are_y_gans():
-    rival, ygan = prepared(width=64, z_dim=100, shape=(3, 32, 32), classes=9), None
+    baseline, ygan = prepared(width=64, z_dim=100, shape=(3, 32, 32), classes=9), None
     ygan = prepared(YGAN, width=64, z_dim=100, shape=(3, 32, 32), classes=9)
     for name, n_weights in (("E_s", 1_068_800), ("C", 3_309)):
-        a, b = getattr(rival, name), getattr(ygan, name)
+        a, b = getattr(baseline, name), getattr(ygan, name)
         assert str(a) == str(b)
         assert sum(p.numel() for p in a.parameters()) == sum(p.numel() for p in b.parameters()) == n_weights
-    for a, b in zip(rival.E_s.parameters(), ygan.E_s.parameters(), strict=True):
+    for a, b in zip(baseline.E_s.parameters(), ygan.E_s.parameters(), strict=True):
         assert torch.equal(a, b)  # one seed: the encoders start alike
-    assert not torch.equal(rival.C[0].weight, ygan.C[0].weight)  # drawn after networks that only Y-GAN has
+    assert not torch.equal(baseline.C[0].weight, ygan.C[0].weight)  # drawn after networks that only Y-GAN has
     defaults = SoftmaxClassifier().get_params()
     assert defaults.items() <= YGAN().get_params().items()
-    group, other = rival.opt.param_groups[0], ygan.opt_G.param_groups[0]
+    group, other = baseline.opt.param_groups[0], ygan.opt_G.param_groups[0]
     assert (group["lr"], group["betas"]) == (other["lr"], other["betas"]) == (2e-4, (0.5, 0.999))
 
 

@@ -1,4 +1,4 @@
-"""What Y-GAN and its rival share: labels of sub-classes, the score by doubt, and Grad-CAM."""
+"""What Y-GAN and its label-matched baseline have in common: sub-class labels, softmax score, Grad-CAM."""
 
 import copy
 import math
