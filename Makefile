@@ -45,9 +45,10 @@ pictures: env  ## draw the pictures of real data and trained networks whose data
 	$(PY) book/pictures.py
 
 # One thread for each worker: the networks here are small, and threads would fight over the cores.
-test: env  ## style, tests with coverage, then every chapter once
+test: env  ## style, types, tests with coverage, then every chapter once
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --cov=minigan --cov-fail-under=95
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout $(CELL_TIMEOUT) --nbval-sanitize-with tests/nbval_sanitize.cfg book
@@ -64,5 +65,5 @@ lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
 	mv requirements.lock.tmp requirements.lock
 
 clean:  ## remove the environment, the built book and what the tools left
-	rm -rf .venv _build build minigan.egg-info .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv _build build minigan.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find minigan tests book -name __pycache__ -prune -exec rm -rf {} +

@@ -39,12 +39,6 @@ class Dataset:
     #: The names of the sub-classes.
     subclass_names: tuple[str, ...] = ()
 
-    defects: bool = False
-    #: (n,) int64: what is in the picture, where classes say how it is,
-    subclasses: np.ndarray | None = None
-    #: such as the species of leaves that are healthy or ill
-    subclass_names: tuple[str, ...] = ()
-
     def __post_init__(self) -> None:
         require(
             self.images.dtype == np.uint8 and self.images.ndim in (3, 4),
