@@ -22,6 +22,7 @@ from helpers import digits, points, raises_sentence, ring, zeros
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
@@ -920,6 +921,16 @@ def test_it_works_at_the_end_of_a_pipeline(name):
 
     pipeline = make_pipeline(StandardScaler(), make(name)).fit(points(60, d=3))
     assert set(pipeline.predict(points(20, d=3))) <= {-1, 1}
+
+
+@each_on_vectors
+def test_it_can_be_cross_validated(name):
+    """scikit-learn's verb `score` is not taken by a hook, and a scorer by name works."""
+    assert not hasattr(make(name), "score")
+    x, y = np.concatenate([points(60), ring(20, 8, 12)]), np.repeat([1, -1], [60, 20])
+    folds = StratifiedKFold(2, shuffle=True, random_state=0)
+    found = cross_val_score(make(name), x, y, scoring="roc_auc", cv=folds)
+    assert found.shape == (2,) and np.isfinite(found).all()
 
 
 # ---------------------------------------------------------------------- the threshold
