@@ -114,6 +114,7 @@ def by_method(
     runs = records.results(name, folder, budget)
     own = own_methods(name)
     references = _references(rows, own)
+    values_of = {key: group.set_index("target")[metric] for key, group in runs.groupby(ROW, sort=False)}
     found = []
     for key, group in rows.groupby(ROW, sort=False):
         group = group.set_index("target")
@@ -129,7 +130,8 @@ def by_method(
         one_by_one = len(printed) > 0 and bool(printed.notna().all())
         mean_published = printed.mean() if one_by_one else printed_mean
         mean_ours = group.loc[targets, "ours"].mean()
-        values = runs[(runs[ROW] == list(key)).all(axis=1) & runs["target"].isin(targets)][metric].dropna()
+        values = values_of.get(key, pd.Series(dtype=float))
+        values = values[values.index.isin(targets)].dropna()
         _, low, high = metrics.mean_interval(values) if len(values) else (np.nan, np.nan, np.nan)
         over_all = len(targets) == len(group)
         same_targets = reference is None or (reference.complete and over_all)

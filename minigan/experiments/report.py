@@ -113,8 +113,12 @@ def verdict(
       by complete runs of the paper's budget. Where the mean of our judged results lies below `CHANCE`,
       nothing is reproduced, not even partly.
     """
-    budget = budget or budget_of(name, folder)
-    found = _evidence(name, metric, budget, folder)
+    return _judge(_evidence(name, metric, budget or budget_of(name, folder), folder), metric)
+
+
+def _judge(found: _Evidence, metric: str) -> Verdict:
+    """The verdict by the rules of `verdict`."""
+    budget = found.budget
     how = f", {HOW_MEASURED[metric]}" if metric in HOW_MEASURED else ""
     if not found.declared:
         word, reason = "not tested", f"there are no runs of the {budget} budget"
@@ -263,7 +267,7 @@ def status(folder: str | Path | None = None) -> pd.DataFrame:
                     "declared": found.declared,
                     "printed": shown["published"].mean(),
                     "ours": shown["ours"].mean(),
-                    "verdict": verdict(name, "auroc", found.budget, folder).word,
+                    "verdict": _judge(found, "auroc").word,
                 }
             )
     return pd.DataFrame(rows)
