@@ -79,7 +79,8 @@ def test_every_command_works(command: str, workplace: Path):
     elif words[0] == "python":
         picture = workplace / "picture.png"
         run(sys.executable, *words[1:], "--epochs", "1", "--out", str(picture), cwd=ROOT)
-        assert Image.open(picture).width > 800
+        with Image.open(picture) as image:
+            assert image.width > 800
     else:
         pytest.fail(f"the README has a command that this test does not know: {command}")
 

@@ -509,7 +509,7 @@ def test_hybrids_have_z_s_of_the_first_and_z_r_of_the_second(fitted, set_of_thre
 
 def test_hybrids_want_pairs(fitted, set_of_three):
     x, _ = set_of_three
-    with raises_sentence(ValueError, "pairs", "got 2 and 3", "as many of both"):
+    with raises_sentence(ValueError, "pairs", "got 2 and 3", "as many semantic as residual"):
         fitted.hybrid(x[:2], x[:3])
 
 

@@ -13,7 +13,8 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -88,11 +89,12 @@ def unpack(archive: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            for name, content in members(archive):
-                place = partial.joinpath(*PurePosixPath(name).parts)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with place.open("wb") as out:
-                    shutil.copyfileobj(content, out, 1 << 20)
+            with closing(members(archive)) as found:  # an error must not leave the archive open
+                for name, content in found:
+                    place = partial.joinpath(*PurePosixPath(name).parts)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    with place.open("wb") as out:
+                        shutil.copyfileobj(content, out, 1 << 20)
             os.replace(partial, target)
         except DAMAGED as error:
             if isinstance(error, OSError) and error.errno:  # no space left, and the like
@@ -106,16 +108,18 @@ def unpack(archive: Path) -> Path:
     return target
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(archive: Path) -> Generator[tuple[str, IO[bytes]], None, None]:
     """The files in a .zip archive: names, checked, and contents."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             if not member.is_dir():
                 link = stat.S_ISLNK(member.external_attr >> 16)  # a link made by a Unix zip
-                yield _checked(archive, member.filename, link), opened.open(member)
+                name = _checked(archive, member.filename, link)
+                with opened.open(member) as content:
+                    yield name, content
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(archive: Path) -> Generator[tuple[str, IO[bytes]], None, None]:
     """The files in a .tar.* archive: names, checked, and contents."""
     with tarfile.open(archive) as opened:
         for member in opened:
