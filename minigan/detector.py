@@ -13,8 +13,6 @@ from __future__ import annotations
 import dataclasses
 import typing
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -22,21 +20,16 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import binomtest
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from minigan import checkpoint
+from minigan import checkpoint, metrics
 from minigan.checks import check_type, require
-from minigan.images import as_tensor, warn_if_unit_range
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's global random state starts at `seed`; afterwards it is what it was before."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
+from minigan.images import as_tensor
+from minigan.inputs import check_binary, check_labels, range_of, warn_if_other_range, warn_if_unit_range
+from minigan.torch_state import usual_modes
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -45,8 +38,13 @@ class Detector(OutlierMixin, BaseEstimator):
 
     Attributes after `fit`:
         image_shape_: (c, h, w) of the training images, or (d,) for vectors.
+        image_range_: "uint8", "float" (in [-1, 1]) or "unit" (floats that were never below 0), as in `fit`.
+        n_features_in_: d, for vectors alone, as in scikit-learn.
         threshold_: images that score above it are predicted to be anomalous. `offset_` is minus it, which is
             scikit-learn's name.
+        n_calibrated_: number of normal images that the threshold comes from.
+        normal_flagged_: (low, high), a 90 % interval of the fraction of new normal images that score above
+            the threshold. It is wide when the threshold comes from few images.
         classes_: the training labels in ascending order, for methods that learn from classes.
         history_: pandas DataFrame, one row per epoch (empty for detectors without epochs).
     """
@@ -65,6 +63,9 @@ class Detector(OutlierMixin, BaseEstimator):
     label_meaning: ClassVar[Literal["ignored", "anomalies", "classes"]] = "ignored"
     #: Which kinds of input the method takes: "images", "vectors", or both.
     takes: ClassVar[tuple[str, ...]] = ("images",)
+    #: Hyperparameters that may be changed after `fit`, because only scoring reads them. `save` writes their
+    #: present values, and those that all others had in `fit`.
+    adjustable: ClassVar[frozenset[str]] = frozenset({"contamination", "device", "progress", "scored_by"})
 
     # ------------------------------------------------------------------ learning
 
@@ -84,38 +85,48 @@ class Detector(OutlierMixin, BaseEstimator):
         Raises:
             TypeError, ValueError, FileNotFoundError: one sentence on what is wrong with the input.
         """
-        self._check_parameters()
-        x = self._tensor(images)
-        require(
-            len(x) >= 2, f"expected at least 2 training images, got {len(x)}; pass 100 or more if you can"
-        )
-        y = None if labels is None else _check_labels(labels, len(x))
-        if y is not None and self.label_meaning == "anomalies":
-            known = np.unique(y.numpy()).tolist()
+        with usual_modes():
+            self._check_parameters()
+            x = self._tensor(images)
             require(
-                set(known) <= {0, 1} and 0 in known,
-                f"expected labels 0 (normal) and 1 (anomalous), some of them 0, got only {known[:5]}",
+                len(x) >= 2,
+                f"expected at least 2 training images, got {len(x)}; pass 100 or more if you can",
             )
-        self._forget()
-        self._warn_about(x)
-        self.image_shape_ = tuple(x.shape[1:])
-        if validation is not None:
-            held_out, held_out_labels = self._check_validation(validation)
-        else:
-            x, y, held_out = self._hold_out(x, y)
-            held_out_labels = np.zeros(len(held_out), dtype=np.int64)
-        with seeded(self.seed):
+            y = None if labels is None else check_labels(labels, len(x))
+            if y is not None and self.label_meaning == "anomalies":
+                check_binary(y, "labels", needs_normal=True)
+            self._forget()
+            self._warn_about(x)
+            self.image_shape_ = tuple(x.shape[1:])
+            self.image_range_: str | None = range_of(x)
+            if validation is not None:
+                held_out, held_out_labels = self._check_validation(validation)
+            else:
+                x, y, held_out = self._hold_out(x, y)
+                held_out_labels = np.zeros(len(held_out), dtype=np.int64)
             self._fit(x, None if self.label_meaning == "ignored" else y, (held_out, held_out_labels))
-        if (held_out_labels == 0).any():
-            self.calibrate(held_out[torch.from_numpy(held_out_labels == 0)])
+            if x.ndim == 2:
+                self.n_features_in_ = x.shape[1]
+            self.fitted_parameters_ = self.get_params(deep=False)
+            normal = held_out[torch.from_numpy(held_out_labels == 0)]
+            if len(normal):
+                self._calibrate(normal)
         return self
+
+    def fit_predict(
+        self, images: Any, labels: Any = None, validation: tuple[Any, Any] | None = None
+    ) -> np.ndarray:
+        """`fit`, then `predict` of the same images: +1 for normal, -1 for anomalous images, (n,) int64."""
+        return self.fit(images, labels, validation).predict(images)
 
     def calibrate(self, normal_images: Any) -> Self:
         """Set the threshold so that the fraction `contamination` of these normal images lies above it.
 
         `fit` does this with its held-out images; do it again after changing `contamination`.
         """
-        self.threshold_ = float(np.quantile(self.anomaly_score(normal_images), 1 - self.contamination))
+        self._check_fitted()
+        self._check_parameters()
+        self._calibrate(self._like_training(normal_images))
         return self
 
     # ------------------------------------------------------------------ using what was learned
@@ -127,7 +138,11 @@ class Detector(OutlierMixin, BaseEstimator):
         """
         self._check_fitted()
         self._check_parameters()  # some may be changed after `fit`, such as the kind of score
-        scores = self._scores(self._like_training(images))
+        return self._finite_scores(self._like_training(images))
+
+    def _finite_scores(self, x: Tensor) -> np.ndarray:
+        with usual_modes():
+            scores = self._scores(x)
         if not np.isfinite(scores).all():
             raise FloatingPointError(
                 f"expected finite scores, got {(~np.isfinite(scores)).sum()} of {len(scores)} that are not; "
@@ -148,6 +163,15 @@ class Detector(OutlierMixin, BaseEstimator):
         """+1 for normal, -1 for anomalous images, (n,) int64, as scikit-learn's outlier detectors."""
         return np.where(self.decision_function(images) < 0, -1, 1)
 
+    def score(self, images: Any, labels: Any = None) -> float:
+        """AUROC of the anomaly scores: what scikit-learn's `GridSearchCV` maximises unless told otherwise.
+
+        `labels` (n,) are 0 for normal and 1 for anomalous images, or scikit-learn's 1 and -1, both present.
+        """
+        require(labels is not None, "expected labels, because score is the AUROC, got none; pass them as y")
+        y = check_labels(labels, len(labels)).numpy()
+        return metrics.auroc(y == -1 if -1 in y else y, self.anomaly_score(images))
+
     @property
     def offset_(self) -> float:
         """Minus the threshold: decision_function = score_samples - offset_."""
@@ -163,15 +187,7 @@ class Detector(OutlierMixin, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write everything that `load` needs into one safetensors file (numbers and JSON, no code)."""
         self._check_fitted()
-        header = {
-            "class": type(self).__name__,
-            "parameters": self.get_params(deep=False),
-            "image_shape": list(self.image_shape_),
-            "classes": self.classes_.tolist() if hasattr(self, "classes_") else None,
-            "threshold": getattr(self, "threshold_", None),
-            "history": self.history_.reset_index().to_dict(orient="list") if len(self.history_) else {},
-        }
-        checkpoint.write(path, header, self._state())
+        checkpoint.write(path, self._header(), self._state())
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Self:
@@ -187,24 +203,13 @@ class Detector(OutlierMixin, BaseEstimator):
             "minigan.load",
         )
         try:
-            names = {field.name for field in dataclasses.fields(cls)}
             arguments: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in header["parameters"].items()
             }
-            if "device" in names:
+            if "device" in {field.name for field in dataclasses.fields(cls)}:
                 arguments["device"] = device
             detector = cls(**arguments)
-            detector._check_parameters()
-            detector.image_shape_ = tuple(header["image_shape"])
-            history = pd.DataFrame(header["history"])
-            detector.history_ = history.set_index("epoch") if len(history) else history
-            if header.get("classes") is not None:
-                detector.classes_ = np.array(header["classes"], dtype=np.int64)
-                require(detector.classes_.ndim == 1, "its classes are not a list of whole numbers")
-            detector._restore(tensors)
-            if header["threshold"] is not None:
-                detector.threshold_ = float(header["threshold"])
-                require(bool(np.isfinite(detector.threshold_)), "its threshold is not a finite number")
+            detector._take(header, tensors)
         except (
             LookupError,
             TypeError,
@@ -219,6 +224,46 @@ class Detector(OutlierMixin, BaseEstimator):
                 "detector again"
             ) from error
         return detector
+
+    def _header(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the tensors of `_state`, in the types of JSON."""
+        present = {
+            name: value for name, value in self.get_params(deep=False).items() if name in self.adjustable
+        }
+        return {
+            "class": type(self).__name__,
+            "parameters": self.fitted_parameters_ | present,
+            "image_shape": list(self.image_shape_),
+            "image_range": self.image_range_,
+            "classes": self.classes_.tolist() if hasattr(self, "classes_") else None,
+            "threshold": getattr(self, "threshold_", None),
+            "n_calibrated": getattr(self, "n_calibrated_", None),
+            "normal_flagged": getattr(self, "normal_flagged_", None),
+            "history": self.history_.reset_index().to_dict(orient="list") if len(self.history_) else {},
+        }
+
+    def _take(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Become fitted from a header and tensors; the parameters are set already."""
+        self._check_parameters()
+        self.fitted_parameters_ = self.get_params(deep=False)
+        self.image_shape_ = tuple(header["image_shape"])
+        self.image_range_ = header.get("image_range")  # unknown in files of earlier versions
+        if len(self.image_shape_) == 1:
+            self.n_features_in_ = self.image_shape_[0]
+        history = pd.DataFrame(header["history"])
+        self.history_ = history.set_index("epoch") if len(history) else history
+        if header.get("classes") is not None:
+            self.classes_ = np.array(header["classes"], dtype=np.int64)
+            require(self.classes_.ndim == 1, "its classes are not a list of whole numbers")
+        with usual_modes():
+            self._restore(tensors)
+        if header["threshold"] is not None:
+            self.threshold_ = float(header["threshold"])
+            require(bool(np.isfinite(self.threshold_)), "its threshold is not a finite number")
+        if header.get("n_calibrated") is not None:
+            self.n_calibrated_ = int(header["n_calibrated"])
+            low, high = header["normal_flagged"]
+            self.normal_flagged_ = float(low), float(high)
 
     # ------------------------------------------------------------------ for subclasses
 
@@ -260,8 +305,26 @@ class Detector(OutlierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ inside
 
+    def _calibrate(self, x: Tensor) -> None:
+        """Set the threshold from checked normal images, and the interval of what it will flag."""
+        scores = self._finite_scores(x)
+        self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
+        self.n_calibrated_ = n = len(scores)
+        # Exact (Clopper and Pearson) whatever the distribution of the scores is.
+        interval = binomtest(int((scores > self.threshold_).sum()), n).proportion_ci(0.9)
+        self.normal_flagged_ = float(interval.low), float(interval.high)
+        if n * self.contamination < 1:
+            warnings.warn(
+                f"the threshold comes from {n} normal images only: of new ones, {interval.low:.0%} to "
+                f"{interval.high:.0%} may lie above it, not {self.contamination:.0%}; hold out more, or call "
+                "calibrate with more",
+                stacklevel=3,
+            )
+
     def _tensor(self, data: Any, channels: int | None = None) -> Tensor:
         x = as_tensor(data, size=self.image_size, channels=channels)
+        if x.is_inference():  # made in inference mode: it would not take part in training
+            x = x.clone()
         kind = "images" if x.ndim == 4 else "vectors"
         if kind not in self.takes:
             hint = "; pass a single image as image[None]" if kind == "vectors" else ""
@@ -275,11 +338,14 @@ class Detector(OutlierMixin, BaseEstimator):
         """`_tensor`, and of the shape that the detector was trained on."""
         channels = self.image_shape_[0] if len(self.image_shape_) == 3 else None
         x = self._tensor(data, channels)
+        single = (len(x), *x.shape[2:]) == self.image_shape_  # a single colour image, read as three grey ones
         require(
             tuple(x.shape[1:]) == self.image_shape_,
-            f"expected items of shape {self.image_shape_} as in training, got {tuple(x.shape[1:])}; convert "
-            "or resize them as the training images were",
+            f"expected items of shape {self.image_shape_} as in training, got {tuple(x.shape[1:])}; "
+            + ("pass a single image as image[None]" if single else "")
+            + ("" if single else "convert or resize them as the training images were"),
         )
+        warn_if_other_range(range_of(x), self.image_range_)
         return x
 
     def _warn_about(self, x: Tensor) -> None:
@@ -297,12 +363,9 @@ class Detector(OutlierMixin, BaseEstimator):
         held_out = self._like_training(data)
         if labels is None:
             return held_out, np.zeros(len(held_out), dtype=np.int64)
-        labels = _check_labels(labels, len(held_out)).numpy()
-        known = np.unique(labels).tolist()
-        require(
-            set(known) <= {0, 1}, f"expected validation labels 0 (normal) and 1 (anomalous), got {known[:5]}"
-        )
-        return held_out, labels
+        y = check_labels(labels, len(held_out))
+        check_binary(y, "validation labels")
+        return held_out, y.numpy()
 
     def _hold_out(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """Split off `holdout` of len(x), normal images only, at random by the seed; at least 2 stay."""
@@ -331,18 +394,3 @@ def parameter_types(detector: type) -> dict[str, Any]:
     """The hyperparameters of a detector class and their types, in the order in which they are declared."""
     hints = typing.get_type_hints(detector)
     return {field.name: hints[field.name] for field in dataclasses.fields(detector)}
-
-
-def _check_labels(labels: Any, n: int) -> Tensor:
-    """(n,) whole numbers as an int64 tensor; ValueError for anything else."""
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    require(
-        array.ndim == 1 and len(array) == n,
-        f"expected {n} labels, one per image, got shape {array.shape}",
-    )
-    require(
-        array.dtype.kind in "biu",
-        f"expected labels that are whole numbers, got {array.dtype}; number names by "
-        "numpy.unique(labels, return_inverse=True)[1]",
-    )
-    return torch.from_numpy(array.astype(np.int64))

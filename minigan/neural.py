@@ -29,8 +29,9 @@ from tqdm.auto import tqdm
 
 from minigan import metrics
 from minigan.checks import is_whole_number, require
-from minigan.detector import Detector, seeded
+from minigan.detector import Detector
 from minigan.images import to_float
+from minigan.torch_state import seeded, usual_modes
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -118,11 +119,12 @@ class NeuralDetector(Detector):
     def _fit(self, x: Tensor, y: Tensor | None, validation: tuple[Tensor, np.ndarray]) -> None:
         held_out, held_out_labels = validation
         validates = len(np.unique(held_out_labels)) == 2
-        y = self.training_labels(x, y)
-        self._start(self.image_shape_)
-        # The whole set is on the device, as uint8 where it was so; batches become float one by one.
         n_images = len(x)
-        x = self.training_data(x).to(self.device_)
+        with seeded(self.seed):
+            y = self.training_labels(x, y)
+            self._start(self.image_shape_)
+            # The whole set is on the device, as uint8 where it was so; batches become float one by one.
+            x = self.training_data(x).to(self.device_)
         if y is not None:
             y = y.repeat_interleave(len(x) // n_images).to(self.device_)
         self.batch_size_ = min(self.batch_size, len(x))
@@ -220,7 +222,7 @@ class NeuralDetector(Detector):
 
     def _map_batches(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         self._set_mode(training=False)  # or a result would depend on its batch
-        with torch.inference_mode():
+        with usual_modes(), torch.inference_mode():
             parts = [function(to_float(part, self.device_)).cpu() for part in x.split(self.score_batch_size)]
         return torch.cat(parts)
 
@@ -233,7 +235,9 @@ class NeuralDetector(Detector):
         for name, value in (("n", n), ("seed", seed)):
             good = is_whole_number(value) and value >= 0
             require(good, f"expected {name} to be a whole number of at least 0, got {value!r}")
-        return torch.randn(n, d, generator=torch.Generator().manual_seed(int(seed))).to(self.device_)
+        generator = torch.Generator().manual_seed(int(seed))
+        z = torch.randn(n, d, generator=generator, dtype=torch.float32, device="cpu")
+        return z.to(self.device_)
 
     # ------------------------------------------------------------------ inside
 
@@ -266,7 +270,7 @@ class NeuralDetector(Detector):
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         # First on the "meta" device, which takes no memory: a header may ask for networks of any size.
         self.device_ = torch.device("meta")
-        with self.device_, seeded(self.seed):
+        with self.device_:
             self.build(self.image_shape_)
         shapes = {name: tensor.shape for name, tensor in self._state().items()}
         require(
@@ -279,6 +283,30 @@ class NeuralDetector(Detector):
             network.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle, `copy` and joblib keep of a fitted detector: what `save` keeps, and `_weights_`.
+
+        Spectral normalisation changes the classes of layers in place, and such objects cannot be pickled.
+        """
+        if not hasattr(self, "history_"):
+            return super().__getstate__()
+        kept = ("_weights_", "interrupted_", "best_validation_epoch_")
+        return {
+            **self.get_params(deep=False),
+            "_fitted": (self._header(), self._state(), {k: v for k, v in vars(self).items() if k in kept}),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fitted = state.pop("_fitted", None)
+        super().__setstate__(state)
+        if fitted is not None:
+            header, tensors, others = fitted
+            self.__dict__.update(others)
+            present, trained = self.get_params(deep=False), header["parameters"]
+            self.set_params(**trained)  # networks are built as they were in `fit`
+            self._take(header, tensors)
+            self.set_params(**present)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minigan import checkpoint, metrics
 from minigan.checks import require
-from minigan.detector import Detector, seeded
+from minigan.detector import Detector
 from minigan.neural import NeuralDetector, pick_device
 
 
@@ -616,12 +616,19 @@ def test_what_scikit_learn_notes_on_a_detector_survives_fit():
 # ---------------------------------------------------------------------- warnings
 
 
-def caught_by_fit(x, detector: Detector) -> list:
+def caught_by(call, few: bool = False) -> list[str]:
+    """The warnings of a call; those about a threshold from few images only on request."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        detector.fit(x)
+        if not few:
+            warnings.filterwarnings("ignore", "the threshold comes from")
+        call()
     assert all(w.filename == __file__ for w in caught)  # they point at the user's line, not into minigan
     return [str(w.message) for w in caught]
+
+
+def caught_by_fit(x, detector: Detector) -> list[str]:
+    return caught_by(lambda: detector.fit(x))
 
 
 def test_images_in_the_unit_range_are_pointed_out():
@@ -634,6 +641,81 @@ def test_images_in_the_unit_range_are_pointed_out():
 
 def test_identical_training_images_are_pointed_out():
     assert ["identical" in m for m in caught_by_fit(np.repeat(zeros(1), 9, 0), Distance())] == [True]
+
+
+UNIT, FLOATS = zeros(20) / 255, zeros(20) / 127.5 - 1
+
+
+@pytest.mark.parametrize(
+    ("trained", "got", "word"),
+    [
+        (zeros(20), UNIT, "2 * x - 1"),
+        (FLOATS, UNIT, "2 * x - 1"),
+        (UNIT, zeros(20), "as the training images were"),
+        (UNIT, FLOATS, "as the training images were"),
+        (zeros(20), FLOATS, ""),
+        (FLOATS, zeros(20), ""),
+        (UNIT, UNIT, ""),
+        (zeros(20), np.maximum(zeros(20), 128), ""),  # bright, but bytes
+    ],
+)
+@pytest.mark.parametrize("way", ["anomaly_score", "predict", "decision_function", "calibrate", "loaded"])
+def test_images_of_another_range_than_in_fit_are_pointed_out(trained, got, word, way, tmp_path):
+    detector = Distance()
+    caught_by_fit(trained, detector)
+    if way == "loaded":
+        detector.save(tmp_path / "detector.safetensors")
+        detector, way = Distance.load(tmp_path / "detector.safetensors"), "anomaly_score"
+    found = caught_by_any(lambda: getattr(detector, way)(got))
+    assert [word in message for message in found] == ([True] if word else [])
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(20) % 2])
+def test_validation_images_of_another_range_are_pointed_out(labels):
+    found = caught_by_any(lambda: Distance().fit(zeros(20), validation=(UNIT, labels)))
+    assert [("2 * x - 1" in message) for message in found] == [True]
+
+
+def caught_by_any(call) -> list[str]:
+    """The warnings of a call, wherever they point: scoring is reached by several ways."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", "the threshold comes from")
+        call()
+    return [str(w.message) for w in caught]
+
+
+def test_a_threshold_from_few_images_is_pointed_out_with_its_uncertainty():
+    detector = Distance(contamination=0.05)
+    (text,) = caught_by(lambda: detector.fit(points(100)), few=True)
+    assert text == (
+        "the threshold comes from 10 normal images only: of new ones, 1% to 39% may lie above it, not 5%; "
+        "hold out more, or call calibrate with more"
+    )
+    assert detector.n_calibrated_ == 10
+    assert caught_by(lambda: detector.calibrate(points(20, seed=3)), few=True) == []
+    assert detector.n_calibrated_ == 20 and detector.normal_flagged_[1] < 0.25
+
+
+@pytest.mark.parametrize(("n", "contamination"), [(10, 0.05), (30, 0.1), (400, 0.05)])
+def test_the_interval_covers_what_is_flagged_of_new_normal_images(n, contamination):
+    detector, covered = Distance(contamination=contamination).fit(points(200)), []
+    new = detector.anomaly_score(points(20_000, seed=9))
+    for seed in range(100):
+        caught_by_any(lambda seed=seed: detector.calibrate(points(n, seed=seed + 100)))
+        low, high = detector.normal_flagged_
+        covered.append(low <= (new > detector.threshold_).mean() <= high)
+    assert np.mean(covered) >= 0.85  # 0.9 but for the chance in 100 draws; a wrong interval is far below
+
+
+def test_what_is_known_about_the_threshold_is_saved(tmp_path):
+    detector = Distance().fit(points(300))
+    detector.save(tmp_path / "detector.safetensors")
+    loaded = Distance.load(tmp_path / "detector.safetensors")
+    assert loaded.n_calibrated_ == detector.n_calibrated_ == 30
+    assert loaded.normal_flagged_ == detector.normal_flagged_
+    assert loaded.n_features_in_ == detector.n_features_in_ == 2
+    assert not hasattr(Distance().fit(zeros(20)), "n_features_in_")
 
 
 # ---------------------------------------------------------------------- parameters, devices, randomness
@@ -660,6 +742,12 @@ def test_parameters_that_cannot_work(parameters, words):
         Distance(**parameters).fit(points(30))
 
 
+def test_a_single_colour_image_is_pointed_out():
+    detector = Distance().fit(zeros(20, channels=3))
+    with raises_sentence(ValueError, "(3, 16, 16)", "a single image as image[None]"):
+        detector.anomaly_score(zeros(1, channels=3)[0].transpose(2, 0, 1))
+
+
 def test_methods_say_what_they_take():
     with raises_sentence(ValueError, "expected vectors for OnlyVectors", "images of shape (20, 1, 16, 16)"):
         OnlyVectors().fit(zeros(20))
@@ -677,17 +765,6 @@ def test_automatic_device(monkeypatch):
         assert pick_device("cpu").type == "cpu"
     with raises_sentence(ValueError, "'cuda:1'", "without CUDA", "device='cpu'"):
         pick_device("cuda:1")
-
-
-def test_seeded_randomness_is_put_back_even_after_an_error():
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    with pytest.raises(ZeroDivisionError), seeded(1):
-        first = torch.rand(3)
-        raise ZeroDivisionError
-    assert torch.equal(torch.get_rng_state(), before)
-    with seeded(1):
-        assert torch.equal(torch.rand(3), first)
 
 
 def test_numbers_from_numpy_are_fine_as_parameters():

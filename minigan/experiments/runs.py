@@ -16,8 +16,6 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -66,13 +64,17 @@ def train(cell: Cell) -> Trained:
     Raises:
         Interrupted: Ctrl-C stopped the training before its last epoch.
     """
+    from minigan.torch_state import one_thread  # here, because reading records should not wait for torch
+
     split, detector = split_of(cell), detector_of(cell)
     labels = {
         "ignored": None,
         "anomalies": split.train_labels,  # None too, unless the protocol is `supervised`
         "classes": split.train_classes,
     }[detector.label_meaning]
-    with _one_thread():
+    if split.held_out is None:  # the split says what is held out, and here it is nothing
+        detector.set_params(holdout=0.0)
+    with one_thread:
         began = time.perf_counter()
         detector.fit(split.train, labels, validation=split.held_out)
         seconds = time.perf_counter() - began
@@ -86,15 +88,16 @@ def train(cell: Cell) -> Trained:
 
 def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
     """The record of a cell from what was trained for it, or for another one with the same `training`."""
-    import torch  # here, because reading records should not wait for it
+    import torch
 
     from minigan import leaks
     from minigan.neural import NeuralDetector
+    from minigan.torch_state import one_thread
 
     split, detector = trained.split, trained.detector
     if hasattr(detector, "scored_by"):
         detector.set_params(scored_by=detector_of(cell).scored_by)
-    with _one_thread():
+    with one_thread:
         # All three are of the last epoch, so they come before `use_weights("best_validation")`.
         if isinstance(detector, NeuralDetector):
             scores = leaks.batch_statistics(detector, split.test, split.test_labels, seed=cell.seed)
@@ -157,10 +160,10 @@ def split_of(cell: Cell) -> protocols.Split:
     """The split of a cell, drawn with its seed."""
     protocol, dataset = getattr(protocols, cell.protocol), dataset_of(cell)
     if cell.protocol in WITHOUT_TARGET:
-        return protocol(dataset, seed=cell.seed)
+        return protocol(dataset, seed=cell.seed, **cell.split)
     if cell.protocol in WITH_ANOMALIES:
-        return protocol(dataset, cell.target, seed=cell.seed, gamma=cell.gamma)
-    return protocol(dataset, cell.target, seed=cell.seed)
+        return protocol(dataset, cell.target, seed=cell.seed, gamma=cell.gamma, **cell.split)
+    return protocol(dataset, cell.target, seed=cell.seed, **cell.split)
 
 
 def detector_of(cell: Cell) -> Detector:
@@ -170,19 +173,6 @@ def detector_of(cell: Cell) -> Detector:
 
 
 # ---------------------------------------------------------------------- where it runs
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Inside, torch has one thread: networks are small, and sums in another order round differently."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @cache

@@ -1,0 +1,75 @@
+"""Checks of what is given to `fit` and to scoring: labels, and what the values of images mean."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minigan.checks import require
+
+
+def check_labels(labels: Any, n: int) -> Tensor:
+    """Labels as an int64 tensor, (n,); ValueError unless they are n whole numbers."""
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    require(
+        array.ndim == 1 and len(array) == n,
+        f"expected {n} labels, one per image, got shape {array.shape}",
+    )
+    require(
+        array.dtype.kind in "biu",
+        f"expected labels that are whole numbers, got {array.dtype}; number names by "
+        "numpy.unique(labels, return_inverse=True)[1]",
+    )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def check_binary(y: Tensor, name: str, needs_normal: bool = False) -> None:
+    """Refuse labels, (n,), other than 0 (normal) and 1 (anomalous); `needs_normal`: some must be 0."""
+    known = np.unique(y.numpy()).tolist()
+    if needs_normal:
+        good, also = set(known) <= {0, 1} and 0 in known, ", some of them 0, got only"
+    else:
+        good, also = set(known) <= {0, 1}, ", got"
+    require(good, f"expected {name} 0 (normal) and 1 (anomalous){also} {known[:5]}")
+
+
+def range_of(x: Tensor) -> Literal["uint8", "float", "unit"]:
+    """How the values of images are given: bytes, floats below 0 too, or floats that are never below 0."""
+    if x.dtype == torch.uint8:
+        return "uint8"
+    return "unit" if x.ndim == 4 and bool(x.min() >= 0) else "float"
+
+
+def warn_if_unit_range(x: Tensor) -> None:
+    """Warn when float training images never go below 0: they were probably meant as [0, 1]."""
+    if range_of(x) == "unit":
+        warnings.warn(
+            "float images are read as [-1, 1], but none of these values is below 0; "
+            "if black is 0 and white is 1, pass 2 * x - 1",
+            stacklevel=4,
+        )
+
+
+def warn_if_other_range(got: str, trained: str | None) -> None:
+    """Warn when the values of images cannot mean what those of the training images meant.
+
+    Bytes and floats in [-1, 1] are brought to the same values, so one may follow the other. What `trained`
+    was is not known of a detector that an earlier version of minigan saved (None).
+    """
+    if trained is None or trained == got or "unit" not in (trained, got):
+        return
+    if got == "unit":
+        text = (
+            "expected images as in fit, where black is 0 as uint8 or -1 as float, got floats "
+            "none of which is below 0; if black is 0 and white is 1, pass 2 * x - 1"
+        )
+    else:
+        text = (
+            "expected images as in fit, which were floats none of which was below 0, got others; prepare "
+            "them as the training images were, or fit again with 2 * x - 1 if black was 0 there"
+        )
+    warnings.warn(text, stacklevel=5)
