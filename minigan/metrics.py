@@ -41,6 +41,32 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float((ranks.sum() - n_a * (n_a + 1) / 2) / (n_a * n_n))
 
 
+def mean_auroc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
+    """Mean over groups of images, such as species of leaves, of the AUROC within each group.
+
+    `groups` (n,) says which image is of which group. A group without both kinds of images is left out. The
+    AUROC over all images together is another number: it also compares an anomaly of one group with a normal
+    image of another, and changes when the scores of one group are higher throughout.
+
+    Raises:
+        ValueError: beside what all metrics refuse, no group has images of both kinds.
+    """
+    labels, scores = _check(labels, scores)
+    groups = np.asarray(groups)
+    require(
+        groups.shape == labels.shape,
+        f"expected groups of shape {labels.shape}, got {groups.shape}; give the group of each image",
+    )
+    parts = [groups == group for group in np.unique(groups)]
+    found = [auroc(labels[part], scores[part]) for part in parts if len(np.unique(labels[part])) == 2]
+    require(
+        len(found) > 0,
+        f"expected a group with normal and anomalous images, got {len(parts)} groups of one kind each; use "
+        "auroc, over all images",
+    )
+    return float(np.mean(found))
+
+
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the precision-recall curve: precision averaged over the anomalies.
 

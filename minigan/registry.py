@@ -28,6 +28,7 @@ METHODS: dict[str, str] = {
     "PCA": "classical",
     "KernelDensity": "classical",
     "NearestNeighbors": "classical",
+    "Brightness": "classical",
 }
 
 

@@ -107,12 +107,14 @@ def test_usual_errors_are_those_of_the_training_images():
 
 
 def test_scored_by():
-    detector, x = fitted(), zeros(6)
+    detector, x = fitted(), np.concatenate([zeros(5), np.zeros((1, 16, 16), np.uint8)])
     p = detector.pattern_probabilities(x)
     r = np.linalg.norm((x[:, None] / 127.5 - 1 - detector.reconstruct(x)).reshape(6, -1), axis=1)
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
     both = (1 - norm.cdf(r, detector.errors.mu, detector.errors.s)) * (1 / 4 - p.max(1))
-    for name, expected in {"both": both, "error": r, "pattern": -p.max(1)}.items():
+    over_ink = r / np.maximum((x / 255).sum((1, 2)), 1)  # the last image is black
+    scores = {"both": both, "error": r, "pattern": -p.max(1), "error_over_ink": over_ink}
+    for name, expected in scores.items():
         detector.scored_by = name
         np.testing.assert_allclose(detector.anomaly_score(x), expected, rtol=1e-4, atol=1e-12, err_msg=name)
     detector.scored_by = "eror"

@@ -11,8 +11,8 @@ from torch import nn
 
 from minigan import AGAD
 from minigan.blocks import SIZES, AuxiliaryBatchNorm2d, UNet, UNetPlusPlus, init_normal_
-from minigan.detector import seeded
 from minigan.models.agad import Discriminator, L_adcon, L_adv, L_con, L_lat, NaiveGenerator, reciprocal
+from minigan.torch_state import seeded
 
 TINY = {"epochs": 1, "width": 4, "generator": "naive", "z_dim": 6, "batch_size": 8, "progress": False}
 each_generator = pytest.mark.parametrize("generator", ["naive", "unet", "unet++"])

@@ -629,13 +629,12 @@ def rejects_a_ring(detector: ALGANFeature) -> float:
     return metrics.auroc(np.repeat([0, 1], 1000), detector.anomaly_score(x))
 
 
-# Measured for these seeds: the mean distances differ by a factor of 3.6; the AUROC of the ring is 0.999, with
+# Measured for seeds 0, 1 and 2: the mean distances differ by a factor of 3.6; the AUROC of the ring is 0.999, with
 # a plain GAN at most 0.5. With the batch's own statistics ("batch") neither holds on this toy, whatever the
 # seed: batch norm scales the wide latents back. With "running" it depends on rounding: seed 0 gave an AUROC
 # of 0.999 on one processor and 0.770 on another, seeds 0 to 4 there 0.77 to 1.00 (a plain GAN 0.31 to 0.70).
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_pseudo_anomalies_surround_the_data_and_teach_d_to_reject_a_ring(seed):
-    x, settings = points(1000, seed=seed), TOY | {"batch_norm": "none", "seed": seed}
+def test_pseudo_anomalies_surround_the_data_and_teach_d_to_reject_a_ring():
+    x, settings = points(1000), TOY | {"batch_norm": "none"}
     detector = ALGANFeature(**settings).fit(x)
     normal, anomalous = (np.linalg.norm(detector.sample(1000, anomalous=a), axis=1) for a in (False, True))
     assert anomalous.mean() > 2.5 * normal.mean()

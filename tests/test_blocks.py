@@ -162,6 +162,54 @@ def test_the_first_layer_has_no_batch_norm_and_all_others_have_one():
     ]
 
 
+def kinds_of(network: nn.Module) -> list[str]:
+    """The names of the layers in the order in which they are computed, those inside of others too."""
+    inside = [m for m in network.modules() if not isinstance(m, nn.Sequential) and m is not network]
+    return [type(layer).__name__ for layer in inside]
+
+
+@pytest.mark.parametrize(("size", "inner"), [(16, 2), (32, 3), (64, 4)])
+def test_batch_norm_after_the_activation_follows_every_layer(size, inner):
+    """Section 4.3 of Y-GAN's paper: convolution, activation, batch norm; the outputs of G and D have none."""
+    down, up = ["Conv2d", "LeakyReLU", "BatchNorm2d"], ["ConvTranspose2d", "ReLU", "BatchNorm2d"]
+    E, G = DCGANEncoder(7, 3, size, 2, norm="after"), DCGANGenerator(7, 3, size, 2, norm="after")
+    D = FeatureDiscriminator(3, size, 2, norm="after")
+    assert kinds_of(E) == (inner + 1) * down + ["Flatten"]
+    assert kinds_of(D) == inner * down + ["Conv2d", "Flatten"]
+    assert kinds_of(G) == ["Unflatten", *inner * up, "ConvTranspose2d", "Tanh"]
+    # Two numbers for each channel of the batch norms that "before" does not have.
+    widths = dcgan_widths(size, 2, 512)
+    assert count(E) - count(DCGANEncoder(7, 3, size, 2)) == 2 * widths[0] + 2 * 7
+    assert count(D) - count(FeatureDiscriminator(3, size, 2)) == 2 * widths[0]
+    assert count(G) == count(DCGANGenerator(7, 3, size, 2))
+    x = torch.rand(4, 3, size, size)
+    code = E(x)
+    assert code.shape == (4, 7) and G(code).shape == x.shape and D(x)[1].shape == (4, widths[-1], 4, 4)
+    (G(code).mean() + D(x)[0].mean()).backward()  # no activation writes over what a gradient needs
+    torch.testing.assert_close(code.mean(0), torch.zeros(7), atol=1e-5, rtol=0)
+
+
+def test_networks_are_by_default_those_that_old_checkpoints_hold():
+    E, G, D = DCGANEncoder(7, 1, 16, 2), DCGANGenerator(7, 1, 16, 2), FeatureDiscriminator(1, 16, 2)
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert list(E.state_dict()) == ["0.weight", "2.weight", *[f"3.{name}" for name in norm], "5.weight"]
+    assert list(G.state_dict()) == [
+        "1.weight",
+        *[f"2.{name}" for name in norm],
+        "4.weight",
+        *[f"5.{name}" for name in norm],
+        "7.weight",
+    ]
+    features = ["0.weight", "2.weight", *[f"3.{name}" for name in norm]]
+    assert list(D.state_dict()) == [*[f"features.{name}" for name in features], "last.0.weight"]
+    for network, other in (
+        (E, DCGANEncoder(7, 1, 16, 2, norm="before")),
+        (G, DCGANGenerator(7, 1, 16, 2, norm="before")),
+        (D, FeatureDiscriminator(1, 16, 2, norm="before")),
+    ):
+        assert str(network) == str(other)
+
+
 def test_the_features_are_what_the_output_is_made_of():
     D, x = FeatureDiscriminator(1, 16, width=4).eval(), torch.rand(3, 1, 16, 16)
     output, features = D(x)
@@ -197,6 +245,15 @@ def test_the_latent_classifier_has_one_hidden_layer_of_30_units():
     assert C[0].weight.shape == (30, 5)
     hidden = (z @ C[0].weight.T + C[0].bias).clamp(min=0)
     torch.testing.assert_close(C(z), hidden @ C[2].weight.T + C[2].bias)
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.2])
+def test_the_latent_classifier_may_leak(slope):
+    C, z = LatentClassifier(5, 3, slope=slope), torch.randn(4, 5)
+    before = z @ C[0].weight.T + C[0].bias
+    hidden = torch.where(before < 0, slope * before, before)
+    torch.testing.assert_close(C(z), hidden @ C[2].weight.T + C[2].bias)
+    assert list(C.state_dict()) == list(LatentClassifier(5, 3).state_dict())
 
 
 # ---------------------------------------------------------------------- U-Nets

@@ -1,5 +1,7 @@
 """The classical detectors: the right scikit-learn estimator, on the right numbers, the right way up."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -10,7 +12,8 @@ from sklearn import decomposition, ensemble, svm
 import minigan
 from minigan import checkpoint, data, metrics, protocols
 
-NAMES = ["OneClassSVM", "IsolationForest", "PCA", "KernelDensity", "NearestNeighbors"]
+METHODS = ["OneClassSVM", "IsolationForest", "PCA", "KernelDensity", "NearestNeighbors"]
+NAMES = [*METHODS, "Brightness"]  # which is a control, and finds nothing but darker and brighter images
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def rows(images):
     return images.reshape(len(images), -1) / np.float32(127.5) - 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 def test_finds_other_digits(name, split):
     detector = make(name).fit(split.train, validation=split.held_out)
     scores = detector.anomaly_score(split.test)
@@ -130,6 +133,32 @@ def test_nearest_neighbors_mean_distance(split, k, used):
     np.testing.assert_allclose(ours, distances[:, :used].mean(1), atol=1e-5)
 
 
+def test_brightness_is_the_distance_from_the_mean_in_standard_deviations():
+    light = np.array([40, 60, 50, 50, 30, 70])
+    x = np.repeat(light, 64).reshape(6, 8, 8).astype(np.uint8)
+    x[:, ::2] -= 10  # only the mean of an image counts
+    x[:, 1::2] += 10
+    detector = minigan.Brightness(holdout=0).fit(x)
+    seen = np.stack([np.full((8, 8), grey, np.uint8) for grey in (50, 50 + 30, 50 - 30, 0, 255)])
+    expected = abs(np.array([0, 30, -30, -50, 205])) / light.std()
+    np.testing.assert_allclose(detector.anomaly_score(seen), expected, atol=1e-6)
+    colours = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
+    scores = minigan.Brightness(holdout=0).fit(colours).anomaly_score(colours)
+    means = colours.reshape(20, -1).mean(1)  # of all channels
+    np.testing.assert_allclose(scores, abs(means - means.mean()) / means.std(), rtol=1e-5)
+
+
+def test_brightness_sees_what_a_one_lacks_and_nothing_else():
+    """The control's point: with ones left out, ink alone does it; between other digits it is guessing."""
+    digits = data.load("digits", size=16)
+    dark = np.where(digits.labels == 1, 0.4, 1)[:, None, None]  # as in MNIST, whose ones are thin
+    thin = (digits.images * dark).astype(np.uint8)
+    for images, low, high in ((thin, 0.95, 1), (digits.images, 0.3, 0.7)):
+        split = protocols.leave_one_out(dataclasses.replace(digits, images=images), anomalous=1)
+        scores = minigan.Brightness().fit(split.train).anomaly_score(split.test)
+        assert low <= metrics.auroc(split.test_labels, scores) <= high
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_score_does_not_depend_on_the_other_images(name, split):
     detector = make(name).fit(split.train)
@@ -143,7 +172,7 @@ def test_a_score_does_not_depend_on_the_other_images(name, split):
 @pytest.mark.parametrize("name", NAMES)
 def test_identical_training_images_give_finite_scores(name, split):
     with pytest.warns(UserWarning, match="identical"):
-        detector = make(name).fit(np.full((20, 8, 8), 7, np.uint8))
+        detector = make(name, holdout=0).fit(np.full((20, 8, 8), 7, np.uint8))
     assert np.isfinite(detector.anomaly_score(split.test)).all()
 
 

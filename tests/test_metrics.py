@@ -28,6 +28,32 @@ def test_auroc_by_hand():
     assert metrics.auroc([0, 1, 1, 0], [7, 7, 7, 7]) == 0.5
 
 
+def test_mean_auroc_by_hand():
+    labels = [0, 1, 1, 0, 1, 0, 0, 1]
+    scores = [1, 2, 0, 8, 9, 7, 5, 6]
+    groups = ["a", "a", "a", "b", "b", "b", "c", "d"]
+    assert metrics.mean_auroc(labels, scores, groups) == (1 / 2 + 2 / 2) / 2  # "c" and "d" have one kind each
+    assert metrics.mean_auroc(labels, scores, np.zeros(8)) == metrics.auroc(labels, scores)
+    with raises_sentence(ValueError, "expected a group with normal and anomalous images", "2 groups"):
+        metrics.mean_auroc([0, 0, 1], [1, 2, 3], [5, 5, 6])
+    with raises_sentence(ValueError, "expected groups of shape (3,)", "got (2,)"):
+        metrics.mean_auroc([0, 0, 1], [1, 2, 3], [5, 5])
+
+
+@given(st.integers(0, 2**31))
+def test_mean_auroc_does_not_compare_groups_with_each_other(seed):
+    rng = np.random.default_rng(seed)
+    groups, labels = np.repeat([3, 7, 9], 20), np.tile([0, 1], 30)
+    scores = rng.normal(size=60) + labels
+    found = metrics.mean_auroc(labels, scores, groups)
+    shifted = scores + 100 * groups
+    assert found == pytest.approx(metrics.mean_auroc(labels, shifted, groups))
+    each = [roc_auc_score(labels[groups == g], scores[groups == g]) for g in (3, 7, 9)]
+    assert found == pytest.approx(np.mean(each))
+    # All together, two thirds of the pairs now say only which group is higher.
+    assert metrics.auroc(labels, shifted) == pytest.approx(found / 3 + 1 / 3)
+
+
 def test_average_precision_by_hand():
     # From the highest score down: anomaly (precision 1), normal, anomaly (precision 2/3).
     assert metrics.average_precision([1, 0, 1, 0], [9, 8, 7, 1]) == pytest.approx((1 + 2 / 3) / 2)

@@ -117,6 +117,52 @@ def test_labels_are_given_to_those_that_understand_them(monkeypatch, meaning, pr
     assert record["gamma"] == str(float(gamma)) and record["n_train"] == len(split.train)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "arguments"),
+    [
+        ("one_class", {"validation": 0}),
+        ("leave_one_out", {"validation": 0}),
+        ("leave_one_out", {"validation": 0.3}),
+        ("supervised", {"validation": 0}),
+        ("contaminated", {"validation": 0, "n_test": 20}),
+        ("objects", {"n_normal": 3}),
+        ("defects", {"training": 0.8, "validation": 0}),
+        ("defects", {"validation": 0.25, "by_group": False}),
+    ],
+    ids=str,
+)
+def test_a_split_has_the_arguments_of_its_cell(protocol, arguments):
+    textures = protocol == "defects"
+    name, options = ("textures", {"category": "brick", "size": 16}) if textures else ("digits", DIGITS)
+    gamma = {"gamma": 0.1} if protocol in ("supervised", "contaminated") else {}
+    target = () if protocol in ("defects", "objects") else ("7",)
+    cell = Cell("t", "PCA", "", name, options, protocol, "7", 2, {}, split=arguments, **gamma)
+    found = runs.split_of(cell)
+    expected = getattr(protocols, protocol)(data.load(name, **options), *target, seed=2, **gamma, **arguments)
+    for part in ("train_index", "validation_index", "test_index"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+
+
+@pytest.mark.parametrize("method", ["KernelDensity", "ALGAN", "SoftmaxClassifier"])
+def test_where_the_split_holds_nothing_out_neither_does_the_detector(method, monkeypatch):
+    """Otherwise a tenth of the images would still not be trained on, and no record would say so."""
+    settings = {"width": 2, "epochs": 1, "image_size": 16} if method != "KernelDensity" else {}
+    made, seen = [], []
+    monkeypatch.setattr(runs, "detector_of", lambda c, f=runs.detector_of: made.append(f(c)) or made[-1])
+    cls = registry.get(method)
+    monkeypatch.setattr(
+        cls, "_fit", lambda self, x, *rest, f=cls._fit: seen.append(len(x)) or f(self, x, *rest)
+    )
+    for split in ({}, {"validation": 0}):
+        cell = Cell("t", method, "", "digits", DIGITS, "leave_one_out", "7", 1, settings, split=split)
+        record = experiments.run(cell)
+        assert record["n_train"] == seen[-1]
+        assert record["protocol"] == cell.protocol_call and record["settings"] == cell.key[-2]
+        assert hasattr(made[-1], "threshold_") == (not split)
+    nine = [(data.load("digits", **DIGITS).labels == label).sum() for label in range(10) if label != 7]
+    assert seen[1] == sum(round(0.8 * n) for n in nine) > seen[0]
+
+
 def test_gamma_is_written_in_one_way():
     def cell(gamma, protocol="supervised"):
         return Cell("t", "PCA", "", "digits", DIGITS, protocol, "1", 0, {}, gamma=gamma)

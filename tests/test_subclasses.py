@@ -142,6 +142,7 @@ def test_what_is_asked_of_the_clustering(cls, monkeypatch, tmp_path):
         ({"width": 0}, ["width", "at least 1"]),
         ({"max_width": 0}, ["max_width", "at least 1"]),
         ({"betas": (0.5, 1.0)}, ["betas", "below 1", "1.0"]),
+        ({"norm": "inside"}, ["norm", "'before'", "'after'", "'inside'"]),
     ],
 )
 def test_parameters_that_cannot_work(cls, parameters, words):
@@ -216,15 +217,19 @@ def test_grad_cam_leaves_the_detector_as_it_was(looking):
     np.testing.assert_array_equal(detector.anomaly_score(x), scores)
 
 
+@both
 @pytest.mark.parametrize("size", [16, 32, 64])
-def test_grad_cam_looks_at_the_last_4x4_map(size):
-    detector = SoftmaxClassifier(width=2, z_dim=3)
+@pytest.mark.parametrize(
+    ("norm", "last"), [("before", torch.nn.LeakyReLU), ("after", torch.nn.BatchNorm2d)], ids=str
+)
+def test_grad_cam_looks_at_the_last_4x4_map(cls, size, norm, last):
+    detector = cls(width=2, z_dim=3, norm=norm)
     detector.classes_ = np.arange(2)
     detector._start((1, size, size))
     seen = []
     detector.last_map().register_forward_hook(lambda m, args, out: seen.append(out))
     code = detector.E_s(torch.rand(2, 1, size, size))
-    assert seen[0].shape[2:] == (4, 4) and isinstance(detector.last_map(), torch.nn.LeakyReLU)
+    assert seen[0].shape[2:] == (4, 4) and type(detector.last_map()) is last
     behind = list(detector.E_s)[-2:]  # nothing but the last layer
     torch.testing.assert_close(through(behind, seen[0]), code)
 

@@ -1,5 +1,6 @@
 """The tables as declared: cells that can be run, and a partner for every number that a paper prints."""
 
+import inspect
 import subprocess
 import sys
 from functools import cache
@@ -12,7 +13,18 @@ import pytest
 from minigan import data, protocols, registry, tables
 from minigan.data import arrays, defects, medical, sources
 from minigan.experiments import published
-from minigan.tables import BASELINES, BUDGETS, IMAGES, SEEDS, TARGETS, WITH_ANOMALIES, Cell, Table, grid
+from minigan.tables import (
+    BASELINES,
+    BUDGETS,
+    IMAGES,
+    SEEDS,
+    TARGETS,
+    WITH_ANOMALIES,
+    WITHOUT_TARGET,
+    Cell,
+    Table,
+    grid,
+)
 
 MODULES = (
     tables.digits,
@@ -59,7 +71,10 @@ def test_every_method_on_every_split_of_its_data_set(name, budget):
         runs = {(cell.method, cell.label) for cell in here}
         splits = {(cell.protocol, cell.target, cell.gamma) for cell in here}
         assert {cell.seed for cell in here} == {0, 1, 2} == set(SEEDS)
-        assert len(here) == len(runs) * len(splits) * len(SEEDS)
+        # Without labelled anomalies there are none for which batch norm could be frozen.
+        same = {run for run in runs if name == "agad-5" and "freeze_norms" in run[1]}
+        without = {target for _, target, gamma in splits if gamma == 0}
+        assert len(here) == (len(runs) * len(splits) - len(same) * len(without)) * len(SEEDS)
 
 
 @pytest.mark.parametrize(("name", "budget"), sorted(EMPTY))
@@ -113,6 +128,46 @@ def test_gamma_needs_a_protocol_with_anomalies():
     assert zero.key == also_zero.key
 
 
+def without_label(cell: Cell) -> tuple[str, ...]:
+    return tuple(v for name, v in zip(tables.KEY, cell.key, strict=True) if name != "label")
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_no_run_is_declared_twice(budget):
+    """What two tables need, one of them declares. Where the label says more in one of them, it has both."""
+    labelled = {"algan-7", "simultaneous-encoder-digits-losses", "agad-digits-gamma"}
+    declared = {}
+    for cell in everything():
+        if cell.budget == budget and cell.table not in labelled:
+            declared.setdefault(without_label(cell), set()).add(cell.table)
+    assert {tuple(names) for names in declared.values() if len(names) > 1} == set()
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize(
+    ("name", "lender"),
+    [("agad-2", "agad-1"), ("agad-4", "agad-9"), ("agad-5", "agad-9"), ("agad-9", "agad-1")],
+)
+def test_tables_of_labelled_anomalies_borrow_what_has_none(name, lender, budget):
+    """`supervised` with gamma 0 is `one_class`: only what no other table has is declared, and as that."""
+    cells = [cell for cell in cells_of(name, budget) if cell.gamma == 0]
+    assert {cell.protocol for cell in cells} == {"one_class"}
+    lent = {cell.key for cell in cells_of(lender, budget)}
+    borrowed = [cell for cell in cells if cell.table != name]
+    assert borrowed and all(cell.table == lender and cell.key in lent for cell in borrowed)
+    assert {cell.method for cell in borrowed} == {"AGAD"}
+    own = {cell.label for cell in cells if cell.table == name}
+    assert (
+        own
+        == {
+            "agad-2": set(),
+            "agad-4": {"generator=unet,lambda_adcon=0"},
+            "agad-5": {"generator=unet,auxiliary_norms=True"},
+            "agad-9": {"generator=naive", "generator=unet", "generator=unet++"},
+        }[name]
+    )
+
+
 def test_a_table_owns_what_it_declares_and_not_what_it_borrows():
     ablation = tables.table("ygan-5")
     cells = ablation.cells()
@@ -134,6 +189,57 @@ def test_declaring_tables_needs_no_torch():
     code = "import sys, minigan.tables as t; t.table('mnist').cells(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# ---------------------------------------------------------------------- the splits
+
+
+def test_arguments_of_the_protocol_stand_in_its_column():
+    def cell(**split):
+        return Cell("t", "PCA", "", "digits", {}, "defects", "all", 0, {}, split=split)
+
+    plain = Cell("t", "PCA", "", "digits", {}, "defects", "all", 0, {})
+    column = tables.KEY.index("protocol")
+    assert plain.key == cell().key and plain.key[column] == "defects"
+    other = cell(validation=0, training=0.8)
+    assert other.key[column] == other.protocol_call == "defects(training=0.8, validation=0)"
+    assert other.key == cell(training=0.8, validation=0).key and other.training == other.key
+    assert other.key[:column] + other.key[column + 1 :] == plain.key[:column] + plain.key[column + 1 :]
+    assert len({plain.key, other.key, cell(training=0.8).key, cell(by_group=False).key}) == 4
+    of_digits = [
+        Cell("t", "PCA", label, "x", {}, "one_class", "1", 0, {}, split={"validation": 0}) for label in "ab"
+    ]
+    assert of_digits[0].training == of_digits[1].training != of_digits[0].key
+
+
+def test_a_grid_hands_its_arguments_on():
+    cells = list(grid("t", {("PCA", ""): {}}, "x", {}, "one_class", [1, 2], split={"validation": 0}))
+    assert {cell.protocol_call for cell in cells} == {"one_class(validation=0)"} and len(cells) == 6
+    assert {cell.protocol_call for cell in grid("t", {("PCA", ""): {}}, "x", {}, "one_class", [1])} == {
+        "one_class"
+    }
+
+
+def test_the_paper_budget_trains_on_all_training_images():
+    """An AUROC needs no threshold, and so no images for it."""
+    for cell in everything():
+        if cell.protocol in WITHOUT_TARGET:
+            expected = {"training": 0.8, "validation": 0} if cell.dataset == "plantvillage" else {}
+        else:
+            expected = {"validation": 0} if cell.budget == "paper" else {}
+        assert cell.split == expected, cell
+
+
+def test_the_paper_budget_takes_the_papers_split_of_patients():
+    """As for the tiles, groups are the default, and the split that leaks is the switch."""
+    patients = {"chest_xray", "retinal_oct"}
+    for budget, by_patient in (("quick", True), ("paper", False)):
+        said = {d: options.get("by_patient", True) for d, options in IMAGES[budget].items()}
+        assert {dataset for dataset, value in said.items() if not value} == (
+            set() if by_patient else patients
+        )
+    used = {c.dataset for c in cells_of("agad-3", "paper") if not c.options.get("by_patient", True)}
+    assert used == patients
 
 
 def test_settings_are_hyperparameters_that_pass_their_check():
@@ -198,7 +304,8 @@ def test_options_are_the_loaders_and_targets_are_classes(no_files):
             continue
         known.add(where)
         dataset = data.load(cell.dataset, **cell.options)
-        assert callable(getattr(protocols, cell.protocol))
+        protocol = inspect.signature(getattr(protocols, cell.protocol))
+        assert set(cell.split) <= set(protocol.parameters) - {"seed", "gamma"}
         if cell.protocol == "defects":
             assert dataset.defects
             if cell.dataset in ("mvtec", "textures"):
@@ -306,7 +413,9 @@ def test_every_printed_number_of_the_paper_s_method_finds_our_cells(name, budget
         result = (cell.protocol, cell.dataset, cell.gamma, cell.method, cell.label)
         ours.setdefault(result, set()).add(cell.target)
     for row in rows.itertuples():
-        targets = ours.get((row.protocol, row.dataset, row.gamma, row.method, row.setting), set())
+        none = row.protocol == "supervised" and row.gamma == 0
+        protocol = "one_class" if none else row.protocol
+        targets = ours.get((protocol, row.dataset, row.gamma, row.method, row.setting), set())
         if row.target in (published.MEAN, *published.GROUPS):
             assert targets == set(TARGETS.get(row.dataset, ("all",))), row
         else:
@@ -359,6 +468,39 @@ def test_labels_repeat_the_settings():
                 said = cell.settings.get(key, getattr(registry.get(cell.method)(), key))
                 same = said == float(value) if value.replace(".", "").isdigit() else str(said) == value
                 assert same, cell
+
+
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [("ygan-digits-readings", "quick"), ("ygan-readings", "quick"), ("ygan-readings", "paper")],
+)
+def test_both_orders_of_batch_norm_are_measured_with_the_same_losses(name, budget):
+    without = {"lambda_con": 0.0}, {"lambda_r": 0.0}
+    parts = [{}, *without, without[0] | without[1]]
+    varied = ("norm", "lambda_con", "lambda_r")
+    usual = registry.get("YGAN")().get_params()
+    found = {}
+    for cell in cells_of(name, budget):
+        released = cell.settings.get("detach_features") or cell.settings.get("consistency")
+        if cell.method == "YGAN" and not released:
+            settings = usual | cell.settings
+            found.setdefault(settings["norm"], set()).add((settings["lambda_con"], settings["lambda_r"]))
+            others = {k: v for k, v in cell.settings.items() if k not in varied}
+            assert set(others) <= {"epochs", "lr", "width"}
+    expected = {tuple((usual | part)[key] for key in varied[1:]) for part in parts}
+    assert found == {"before": expected, "after": expected} and len(expected) == 4
+    orders = {(c.method, c.settings.get("norm", "before")) for c in cells_of(name, budget)}
+    assert ("SoftmaxClassifier", "before") in orders and ("SoftmaxClassifier", "after") in orders
+
+
+def test_brightness_is_measured_on_the_splits_of_the_errors():
+    for name in ("brightness-left-out", "brightness-one-class"):
+        for budget in BUDGETS:
+            splits = {}
+            for cell in cells_of(name, budget):
+                where = (cell.dataset, str(cell.options), cell.protocol_call, cell.target, cell.seed)
+                splits.setdefault(where, set()).add(cell.method)
+            assert all({"Brightness"} < methods for methods in splits.values())
 
 
 def test_categories_are_grey_and_varied_as_the_paper_says():

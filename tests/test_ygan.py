@@ -12,8 +12,8 @@ from torch import nn
 
 from minigan import YGAN, clustering
 from minigan.detector import parameter_types
-from minigan.models.ygan import L_adv, L_bce, L_con, L_rec
-from minigan.tables.ygan import ABLATIONS
+from minigan.models.ygan import L_adv, L_bce, L_con, L_rec, released_L_con, rescaled
+from minigan.tables.ygan import ABLATIONS, RELEASED
 
 TINY = {"epochs": 1, "width": 4, "z_dim": 5, "batch_size": 8, "progress": False}
 SCORES = get_args(parameter_types(YGAN)["scored_by"])
@@ -87,6 +87,23 @@ def test_consistency_loss_is_minus_the_cosine():
     assert L_con(torch.tensor(z), 7 * torch.tensor(z)).item() == pytest.approx(-1)
 
 
+def test_the_released_consistency_loss_takes_the_opposite_for_the_same():
+    z, again = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[4.0, 3.0], [-2.0, 0.0]])
+    assert released_L_con(z, again).item() == pytest.approx(((1 - 24 / 25) + 0) / 2)
+    assert released_L_con(z, -z).item() == pytest.approx(0) and L_con(z, -z).item() == pytest.approx(1)
+
+
+def test_hybrids_are_rescaled_one_by_one():
+    images = torch.tensor([[0.0, 0.5, 1.0], [-0.2, 0.2, 0.0], [0.3, 0.3, 0.3]]).view(3, 1, 1, 3)
+    found = rescaled(images)
+    torch.testing.assert_close(found.flatten(1)[:2], torch.tensor([[-1.0, 0.0, 1.0], [-1.0, 1.0, 0.0]]))
+    assert found[2].isfinite().all()
+    colours = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))  # all channels together
+    for x, original in zip(rescaled(colours), colours, strict=True):
+        assert (x.min().item(), x.max().item()) == pytest.approx((-1, 1))
+        assert x.argmin() == original.argmin() and x.argmax() == original.argmax()
+
+
 # ---------------------------------------------------------------------- one step, by hand
 
 
@@ -118,7 +135,12 @@ def losses_by_hand(twin: YGAN, x: torch.Tensor, y: torch.Tensor, released: bool)
         total = 0.0
         for _ in range(twin.shuffles):
             order = torch.randperm(B, generator=twin.rng_)
-            again_s, again_r = codes(Dec(torch.cat([z_s, z_r[order]], 1)))
+            z = torch.cat([z_s, z_r[order]], 1)
+            hybrid = Dec(z.detach() if released else z)
+            if released:  # each from its own minimum and maximum to -1 and 1
+                low, high = hybrid.flatten(1).aminmax(dim=1)
+                hybrid = (2 * hybrid - (low + high)[:, None, None, None]) / (high - low)[:, None, None, None]
+            again_s, again_r = codes(hybrid)
             if released:
                 total = total + (1 - cosine(z_s, again_s).abs()).mean()
                 total = total + (1 - cosine(z_r[order], again_r).abs()).mean()
@@ -140,6 +162,12 @@ def losses_by_hand(twin: YGAN, x: torch.Tensor, y: torch.Tensor, released: bool)
         {"encoder": "split"},
         {"encoder": "single"},
         {"detach_features": True, "lambda_adv": 100.0},
+        {"detach_features": True, "lambda_adv": 2.0, "lambda_bce": 0.5},
+        {"lambda_bce": 3.0},
+        {"hidden_slope": 0.3},
+        {"norm": "after"},
+        {"norm": "after", "encoder": "split", "consistency": "released"},
+        RELEASED | {"shuffles": 2},
     ],
     ids=str,
 )
@@ -156,12 +184,12 @@ def test_the_gradient_of_a_step_is_that_of_equations_10_and_11(parameters):
     expected = {name: torch.zeros_like(p) for name, p in weights.items()}
     lambda_R = 2 / (1 + math.exp(-10 * 6 / 16)) - 1  # 6 of 16 steps are done with this one
     factors = {"L_rec": detector.lambda_rec, "L_adv": detector.lambda_adv, "L_s": detector.lambda_s}
-    factors |= {"L_r": detector.lambda_r, "L_con": detector.lambda_con, "L_bce": 1.0}
+    factors |= {"L_r": detector.lambda_r, "L_con": detector.lambda_con, "L_bce": detector.lambda_bce}
+    trains_Ds = {"L_bce", "L_adv"} if detector.detach_features else {"L_bce"}
     for name, loss in by_hand.items():
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, retain_graph=True)
         for key, gradient in zip(weights, gradients, strict=True):
-            own = key.startswith("Ds.") == (name == "L_bce")  # Ds learns from L_bce alone, and alone from it
-            if gradient is None or not own or (name == "L_adv" and detector.detach_features):
+            if gradient is None or key.startswith("Ds.") != (name in trains_Ds):
                 continue
             reverse = name == "L_r" and key.startswith("E_")  # Eq. 7
             expected[key] += factors[name] * gradient * (-lambda_R if reverse else 1)
@@ -170,22 +198,69 @@ def test_the_gradient_of_a_step_is_that_of_equations_10_and_11(parameters):
         assert expected[key].any(), f"{key} has no gradient"
 
 
-def test_detached_features_take_the_gradient_and_nothing_else():
-    """The released code: the loss is printed, and no network hears of it."""
+@pytest.mark.parametrize("detach", [False, True])
+def test_whom_L_adv_trains(detach):
+    """In the paper the generator, in the released code Ds, and never both."""
+    others = {"lambda_rec": 0.0, "lambda_s": 0.0, "lambda_r": 0.0, "lambda_con": 0.0, "lambda_bce": 0.0}
+    detector, (x, y) = prepared(**others, scored_by="image", detach_features=detach), batch()
+    made = []
+    detector.Dec.register_forward_hook(lambda module, args, x_hat: made.append(x_hat) or x_hat.retain_grad())
+    before = copy.deepcopy(detector)
+    loss = detector.training_step(x, y)["L_adv"]
+    in_Ds = sum(p.grad.abs().sum().item() for p in detector.Ds.features.parameters())
+    in_x_hat = 0 if made[0].grad is None else made[0].grad.abs().sum().item()
+    assert (in_Ds > 1e-3) == detach and (in_x_hat > 1e-6) != detach
+    for name in ("E_s", "E_r", "Dec", "Ds"):
+        pairs = zip(getattr(before, name).parameters(), getattr(detector, name).parameters(), strict=True)
+        moved = any(not torch.equal(a, b) for a, b in pairs)
+        assert moved == ((name == "Ds") == detach), name
+    after = [detector.Ds(image)[1] for image in (x, made[0].detach())]
+    if detach:  # Ds has learned to see no difference between an image and its reconstruction
+        assert L_adv(*after) < loss
+
+
+def test_detached_features_leave_the_generator_as_without_an_adversary():
     (x, y), losses = batch(), {}
     for detach in (False, True):
-        detector = prepared(detach_features=detach)
-        losses[detach] = detector.training_step(x, y)
-        assert losses[detach]["L_adv"].requires_grad != detach
-    for name, loss in losses[True].items():
+        losses[detach] = prepared(detach_features=detach).training_step(x, y)
+    for name, loss in losses[True].items():  # of the first step: the same numbers
         torch.testing.assert_close(loss.detach(), losses[False][name].detach())
     without, detached = prepared(lambda_adv=0.0), prepared(detach_features=True)
     without.training_step(x, y), detached.training_step(x, y)
-    for name in ("E_s", "E_r", "Dec", "C"):  # exactly what training without an adversary gives
+    for name in ("E_s", "E_r", "Dec", "C"):
         for a, b in zip(
             getattr(without, name).parameters(), getattr(detached, name).parameters(), strict=True
         ):
             torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_a_second_step_does_not_remember_the_gradients_of_the_first():
+    for detach in (False, True):
+        detector, (x, y) = prepared(detach_features=detach, lr=0.0), batch()
+        detector.rng_.manual_seed(3), detector.training_step(x, y)
+        first = {key: p.grad.clone() for key, p in weights_of(detector).items()}
+        detector.rng_.manual_seed(3), detector.training_step(x, y)
+        for key, p in weights_of(detector).items():
+            torch.testing.assert_close(p.grad, first[key])
+
+
+@pytest.mark.parametrize(("below", "restarts"), [(0.0, False), (1e-5, False), (0.4, False), (1.0, True)])
+def test_ds_starts_again_when_its_weighted_loss_is_low(below, restarts):
+    """Untrained, L_bce is 2 log 2, of which the weight leaves a half: 0.69."""
+    detector, (x, y) = prepared(reset_below=below, lambda_bce=0.5, lr=0.0), batch()
+    before = [p.clone() for p in detector.Ds.parameters()]
+    loss = detector.training_step(x, y)["L_bce"].item()
+    assert 0.4 < loss / 2 < 1.0
+    for a, b in zip(before, detector.Ds.parameters(), strict=True):
+        assert torch.equal(a, b) != (restarts and bool(b.any()))  # biases start as zeros and stay so
+    if restarts:
+        assert detector.Ds.features[0].weight.std().item() == pytest.approx(0.02, rel=0.3)
+
+
+def test_the_released_switches_are_no_defaults():
+    YGAN(**RELEASED)._check_parameters()
+    assert all(getattr(YGAN(), name) != value for name, value in RELEASED.items())
+    assert YGAN(**RELEASED).lambda_bce == 0.5 and RELEASED["shuffles"] == 64
 
 
 def test_each_adam_moves_its_own_networks():
@@ -283,6 +358,29 @@ def test_shuffles_come_from_the_detectors_own_randomness():
     assert twin.consistency_loss(*z).item() == detector.consistency_loss(*z).item()
     detector.rng_.manual_seed(7), twin.rng_.manual_seed(8)
     assert twin.consistency_loss(*z).item() != detector.consistency_loss(*z).item()
+
+
+# ---------------------------------------------------------------------- the order of batch norm
+
+
+@pytest.mark.parametrize("encoder", ["dual", "split", "single"])
+def test_batch_norm_after_the_activation_is_that_of_section_4_3(encoder, set_of_three):
+    """In all networks after DCGAN; by default they are as they always were."""
+    x, y = set_of_three
+    detector = YGAN(**TINY, encoder=encoder, norm="after").fit(x, y)
+    usual = YGAN(**TINY, encoder=encoder).fit(x, y)
+    for name in ("E_s", "E_r", "Dec", "Ds") if encoder == "dual" else ("E_s", "Dec", "Ds"):
+        kinds = [type(m).__name__ for m in getattr(detector, name).modules()]
+        others = [type(m).__name__ for m in getattr(usual, name).modules()]
+        activation = "ReLU" if name == "Dec" else "LeakyReLU"
+        for i, kind in enumerate(kinds):
+            assert kind != "BatchNorm2d" or kinds[i - 1] == activation
+        for i, kind in enumerate(others):
+            assert kind != "BatchNorm2d" or others[i + 1] == activation
+        layers = sum("Conv" in kind for kind in kinds)
+        assert kinds.count("BatchNorm2d") == layers - (0 if name.startswith("E_") else 1)
+    assert np.isfinite(detector.anomaly_score(x)).all()
+    assert type(detector.C[1]) is nn.ReLU and detector.grad_cam(x[:2]).shape == (2, 16, 16)
 
 
 # ---------------------------------------------------------------------- batch statistics
@@ -556,6 +654,9 @@ def test_defaults_are_the_papers():
         ({"shuffles": 0}, ["shuffles", "at least 1", "0"]),
         ({"lambda_con": -1.0}, ["lambda_con", "at least 0", "-1"]),
         ({"lambda_rec": -1.0}, ["lambda_rec", "at least 0"]),
+        ({"lambda_bce": -1.0}, ["lambda_bce", "at least 0", "-1.0"]),
+        ({"reset_below": -1.0}, ["reset_below", "at least 0", "-1.0"]),
+        ({"hidden_slope": -0.1}, ["hidden_slope", "at least 0", "-0.1"]),
         ({"lambda_s": 0.0}, ["'softmax'", "lambda_s=0", "scored_by='image'"]),
         ({"lambda_s": 0.0, "scored_by": "entropy"}, ["'entropy'", "lambda_s=0", "scored_by='image'"]),
         ({"betas": (1.0, 0.9)}, ["betas", "below 1"]),

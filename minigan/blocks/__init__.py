@@ -15,6 +15,7 @@ from minigan.blocks.dcgan import (
     DCGANGenerator,
     FeatureDiscriminator,
     LatentClassifier,
+    Norm,
     check_size,
     dcgan_widths,
     halving_layers,
@@ -28,6 +29,7 @@ from minigan.blocks.norms import (
     collecting_statistics,
     forget_running_statistics_,
     running_norms,
+    unchanged_statistics,
 )
 from minigan.blocks.training import (
     ReplayBuffer,
@@ -47,6 +49,7 @@ __all__ = [
     "DCGANGenerator",
     "FeatureDiscriminator",
     "LatentClassifier",
+    "Norm",
     "ReplayBuffer",
     "Standardize",
     "UNet",
@@ -65,5 +68,6 @@ __all__ = [
     "init_normal_",
     "reverse_gradient",
     "running_norms",
+    "unchanged_statistics",
     "to_4x4",
 ]

@@ -60,6 +60,20 @@ def running_norms(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def unchanged_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, batch norms in training use the batch's statistics, and leave the running ones as they are."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0  # running average = 1 * old + 0 * new
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
+@contextmanager
 def collecting_statistics(*networks: nn.Module) -> Iterator[None]:
     """Inside, batch norms collect their running statistics anew: the means over all batches that pass.
 

@@ -145,8 +145,9 @@ class ADeGAN(NeuralDetector):
     #: Weight of L_recon, the paper's gamma.
     lambda_recon: float = 10.0
     #: The score: Eq. 11 ("both"), or one of its parts: the error r, or minus the largest pattern probability
-    #: ("pattern", Eq. 10). May be changed after `fit`; calibrate again then.
-    scored_by: Literal["both", "error", "pattern"] = "both"
+    #: ("pattern", Eq. 10). "error_over_ink" is no score of the paper but our control: r divided by the sum of
+    #: the brightness, from 0 for black. May be changed after `fit`; calibrate again then.
+    scored_by: Literal["both", "error", "pattern", "error_over_ink"] = "both"
     #: Collect batch norm's running averages from reconstructed real images only, anew after each epoch.
     collect_norms: bool = True
     #: Learning rate and momentums of every Adam.
@@ -265,6 +266,8 @@ class ADeGAN(NeuralDetector):
         r, q = self.error(x, x_hat), p.amax(1)
         if self.scored_by == "error":
             return r
+        if self.scored_by == "error_over_ink":
+            return r / ((x + 1) / 2).flatten(1).sum(1).clamp(min=1)  # at least 1: a black image has none
         if self.scored_by == "pattern":
             return -q  # Eq. 10
         return anomaly_score(self.errors.fraction_above(r), q.cpu().double(), self.n_patterns)

@@ -19,8 +19,10 @@ What the paper leaves open, and how it is read here:
   these give 7.76 and 9.04 million weights); the output activation is tanh.
 * Table 7 read literally gives the naive generator a 2x2 bottleneck; GANomaly, whose layers it has, has 1x1:
   `bottleneck`. Both have the same number of weights.
-* Widths and kernels of D are not given: 64 and 128 channels, 4x4 kernels of stride 2, and a 3x3 convolution
-  as the "fully convolutional" classifier, averaged over the image. Weights N(0, 0.02^2) as in GANomaly.
+* D is "a naive VGG-like classifier" (section 3.3.1): two blocks of convolution, batch norm, leaky ReLU, and a
+  fully convolutional classifier. Widths, kernels and how it halves the image are not given. Here it is 64
+  and 128 channels, 4x4 kernels of stride 2 as in GANomaly (VGG has 3x3 kernels and pooling), and a 3x3
+  convolution, averaged over the image. Weights N(0, 0.02^2) as in GANomaly.
 * |.|_1 and |.|_2 in the losses are means of absolute and squared differences, as in GANomaly.
 * L_adcon has no detach: it changes x_hat as well as G(x_hat).
 * For labelled anomalies, Eq. 10 compares x_hat with G(x_hat), and Eq. 3 the anomaly x with its
@@ -28,14 +30,16 @@ What the paper leaves open, and how it is read here:
   give the adversarial loss different targets; we follow Eq. 10. Adding 0.01 keeps losses in a denominator
   away from 0.
 * L_a and L_n (Eq. 11) are means over the anomalous and over the normal images of a batch, added.
-* Normal and anomalous images of a batch share one pass through G; x_hat has a second one. Batch norm's
-  running averages include both passes, and fit neither where L_adcon drives the two apart: on small data this
-  costs accuracy in evaluation mode. `auxiliary_norms`, from section 6.2, separates the two.
+* Normal and anomalous images of a batch share one pass through G; x_hat has a second one. In training each
+  pass is normalised by its own statistics. Running averages over both passes would fit neither, because
+  L_adcon drives the two apart, and the score passes x alone: so the averages are those of x. The other way
+  is `average_both_passes`. `auxiliary_norms`, from section 6.2, also learns scales and shifts for each.
 * "At least 32 anomalies in each batch": as many as their fraction of the training set gives, or 32 if that is
   more, repeated where there are fewer. An epoch is one pass over the normal images.
 * delta, the "threshold to reset theta_d", is used by no line of Algorithm 1. GANomaly re-initialises the
   discriminator when its loss falls below 1e-5: `reset_below`, off by default.
-* 35 epochs is where the curves of Fig. 6 end. Adam's momentums (0.5, 0.999) are GANomaly's.
+* The paper gives no number of epochs. 35 is the last label on the axis of Fig. 6. Adam's momentums (0.5,
+  0.999) are GANomaly's.
 
 Not in this file: scoring with batch statistics, as some code of this lineage does (`minigan.leaks`).
 """
@@ -44,7 +48,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -122,8 +126,9 @@ def reciprocal(loss: Tensor) -> Tensor:
 class AGAD(NeuralDetector):
     """AGAD on square images of 16 to 256 pixels, 1 or 3 channels, with or without labelled anomalies.
 
-    Defaults are the paper's (section 4.2), which uses `generator="naive"` on MNIST. With `lambda_adcon=0` it
-    is ADGAN (Cheng et al., 2020). On a laptop, `width=8` and small batches take seconds.
+    Defaults are the paper's (section 4.2), which uses `generator="naive"` on MNIST. With `lambda_adcon=0`,
+    Skip-GANomaly's losses on UNet++ are left. That is how we understand ADGAN (Cheng et al., 2020), which the
+    paper compares with and does not describe. On a laptop, `width=8` and small batches take seconds.
 
     `minigan methods AGAD` lists all hyperparameters.
     """
@@ -141,7 +146,7 @@ class AGAD(NeuralDetector):
     }
     init_std: ClassVar = {"G": 0.02, "D": 0.02}
 
-    #: Passes over the normal training images (Fig. 6).
+    #: Passes over the normal training images; the last label on the axis of Fig. 6.
     epochs: int = 35
     batch_size: int = 256
     #: Which generator (section 3.3.1, appendix A.2).
@@ -156,6 +161,9 @@ class AGAD(NeuralDetector):
     #: What G must reconstruct badly: a labelled anomaly's reconstruction "x_hat" (Eq. 10) or itself, "x" (Eq.
     #: 3).
     anomaly_distance: Literal["x_hat", "x"] = "x_hat"
+    #: Batch norm's running averages in G include the second pass, over x_hat, as they do when nothing is done
+    #: about it. False: they are those of x alone, as in scoring.
+    average_both_passes: bool = False
     #: G's second pass, over x_hat, uses batch norms of its own, as in AdvProp (section 6.2).
     auxiliary_norms: bool = False
     #: In G, labelled anomalies and their reconstructions are normalised with the running statistics and do
@@ -212,9 +220,7 @@ class AGAD(NeuralDetector):
         """Algorithm 1 for one batch x, (b, c, h, w), whose last `n_anomalies` images are anomalies."""
         parts = [len(x) - self.n_anomalies, self.n_anomalies]
         x_hat = self.reconstruct_batch(x, parts)  # line 3
-        # Without L_adcon the second pass only measures, and must not change the running averages.
-        unchanged = nullcontext() if self.lambda_adcon else blocks.running_norms(self.G)
-        with blocks.auxiliary_norms(self.G), unchanged:
+        with blocks.auxiliary_norms(self.G), self.second_pass():
             x_hat_again = self.reconstruct_batch(x_hat, parts)  # line 4
         with blocks.frozen(self.D):  # the gradient passes through D to G, but must not train D
             _, z = self.D(x)
@@ -259,6 +265,12 @@ class AGAD(NeuralDetector):
         copies = self.G(normal)
         with blocks.running_norms(self.G):
             return torch.cat([copies, self.G(anomalous)])
+
+    def second_pass(self) -> AbstractContextManager[None]:
+        """Which statistics normalise x_hat in G, and whether the running ones change."""
+        if not self.lambda_adcon:  # the pass only measures
+            return blocks.running_norms(self.G)
+        return nullcontext() if self.average_both_passes else blocks.unchanged_statistics(self.G)
 
     def score_step(self, x: Tensor) -> Tensor:
         """||x - G(x)||_2 (section 3.3.3): (n, c, h, w) -> (n,)."""

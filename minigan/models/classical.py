@@ -10,6 +10,10 @@ use no label; whoever proposes a network should beat them.
     KernelDensity       anomalies lie where the estimated density is low
     NearestNeighbors    anomalies lie far from the nearest training images
 
+And a control, for what a result must not be due to:
+
+    Brightness          anomalies are darker or brighter than the training images
+
 All computation is scikit-learn's (Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR
 12, 2011), and so are the defaults, except where a comment says otherwise.
 
@@ -27,7 +31,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn import decomposition, ensemble, neighbors, svm
+from sklearn import decomposition, ensemble, neighbors, preprocessing, svm
 from torch import Tensor
 
 from minigan.checks import require
@@ -37,7 +41,7 @@ from minigan.images import to_float
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClassicalDetector(Detector):
-    """Base class of the five: a scikit-learn estimator (`fit_model`) and how it scores (`score_step`).
+    """Base class of all of them: a scikit-learn estimator (`fit_model`) and how it scores (`score_step`).
 
     Attributes after `fit`:
         model_: the scikit-learn estimator.
@@ -213,3 +217,21 @@ class NearestNeighbors(ClassicalDetector):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._check_at_least(1, "n_neighbors")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Brightness(ClassicalDetector):
+    """Mean brightness alone: how many standard deviations it lies from that of the training images.
+
+    A control, and no method: it looks at one number of an image, the sum of its ink. Where it separates
+    anomalies, every reconstruction error may do so for no better reason, because an error grows with the ink
+    that there is to reconstruct. It looks at both sides: on which one the anomalies lie, only labels say.
+
+    `minigan methods Brightness` lists all hyperparameters.
+    """
+
+    def fit_model(self, x: np.ndarray) -> preprocessing.StandardScaler:
+        return preprocessing.StandardScaler().fit(x.mean(axis=1, keepdims=True))  # (n, d) -> (n, 1)
+
+    def score_step(self, x: np.ndarray) -> np.ndarray:
+        return abs(self.model_.transform(x.mean(axis=1, keepdims=True)))[:, 0]

@@ -22,7 +22,7 @@ Not in this file: temperature scaling, input perturbation, ensembles, and other 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,10 +57,13 @@ class SoftmaxClassifier(SubclassDetector):
     #: Channels of the layer next to the image; they double inwards up to max_width.
     width: int = 64
     max_width: int = 512
+    #: Order of batch norm and activation in E_s, as in Y-GAN.
+    norm: Literal["before", "after"] = "before"
 
     def build(self, image_shape: tuple[int, ...]) -> None:
         channels, size = blocks.check_size(image_shape)
-        E_s = blocks.DCGANEncoder(self.z_dim, channels, size, self.width, self.max_width)
+        stack = (channels, size, self.width, self.max_width)
+        E_s = blocks.DCGANEncoder(self.z_dim, *stack, norm=self.norm)
         C = blocks.LatentClassifier(self.z_dim, len(self.classes_), self.hidden)
         self.E_s, self.C = E_s.to(self.device_), C.to(self.device_)
         self.opt = blocks.adam([*self.E_s.parameters(), *self.C.parameters()], self.lr, self.betas)

@@ -20,21 +20,33 @@ What the paper leaves open, and how it is read here:
 * L1 and squared L2 norms (Eq. 3, 4) are means over their elements, as in GANomaly, which has the same
   weights, 50 and 1. f (Eq. 4) is the 4x4 map before the discriminator's last convolution.
 * Eq. 11 lists L_rec in the discriminator's loss too, where it has no gradient: it is left out.
-* Section 4.3 puts batch norm after the activation; here it is before it, as in DCGAN. As there, the first and
-  last layer of the encoders have none, there are no biases, and weights start as N(0, 0.02^2).
+* Who trains C? Section 3.2 updates "the Y-shaped auto-encoder" by Eq. 10 and Ds by Eq. 11, and names C
+  nowhere. Here C learns from L_s and L_r, with the autoencoder's Adam.
+* Which codes does the gradient of L_con reach? Section 3.1 says that it "penalizes the encoder E_s". Here
+  nothing is detached: it reaches E_s by z_s and by the code of the hybrid, and Dec and E_r by the hybrid.
+* Section 4.3 lists the activation before batch norm, "each convolutional layer" of the encoders, Ds up to its
+  last layer, and Dec: `norm="after"`. By default batch norm comes before the activation, and the first and
+  last layer have none, as in DCGAN and in the released code. There are no biases, and weights start as
+  N(0, 0.02^2).
 * The weight of the reversal follows Ganin and Lempitsky: 2 / (1 + exp(-10 p)) - 1, where p is the fraction of
   the training that is done after the current step.
 * The classifier's hidden layer has a ReLU and PyTorch's initial weights. A shuffle may leave a z_r in its
   place. E_s's batch norm collects its running statistics from images and from hybrids, since both pass it.
 * Prototypes (Eq. 16) are means of unit-length codes. For Eq. 17, k-means makes as many clusters as there
   are sub-classes. For labels from clustering, the number of clusters is chosen from 2 to `max_clusters`.
-* Released code: the features of Eq. 4 come from a detached x_hat, so this loss reaches no part of the
-  generator (`detach_features`). Eq. 9 is 1 - |cos| over 64 shuffles a step, with a second such term for z_r
-  (`consistency="released", shuffles=64`). It always uses batch statistics (`batch_statistics`).
+
+The released code differs, and each difference is a switch (`minigan.tables.ygan.RELEASED` has all of them):
+
+* Eq. 4 compares with a detached x_hat, so L_adv does not train the generator. Ds is not frozen, and its
+  gradients are set to zero before, not after: L_adv trains Ds, against L_bce (`detach_features`).
+* Eq. 9 is 1 - |cos|, of 64 shuffles a step. The codes are detached before they are decoded, and each hybrid
+  is rescaled from its own extremes to [-1, 1]. z_r has such a term, too (`consistency`, `shuffles`).
+* Half of L_bce (`lambda_bce`); Ds starts again when that is below 1e-5 (`reset_below`); C has a leaky ReLU
+  (`hidden_slope`); widths are not capped (`max_width`); always batch statistics (`batch_statistics`).
 
 Not in this file: the ablations of Table 5, which are settings (`minigan.tables.ygan`); PlantVillage's
-augmentations; the released code's stepped learning rate, its choice of the best epoch on the test set, and
-its scaling of scores by the extremes of the test set.
+augmentations; what else the released code does: MNIST in three channels from -0.42 to 2.82, which tanh cannot
+reach, a stepped learning rate, the best epoch on the test set, scores scaled by the extremes of the test set.
 """
 
 from __future__ import annotations
@@ -89,6 +101,17 @@ def L_con(z: Tensor, z_again: Tensor) -> Tensor:
     return -F.cosine_similarity(z, z_again).mean()
 
 
+def released_L_con(z: Tensor, z_again: Tensor) -> Tensor:
+    """The released code's Eq. 9: 1 - |cos(z, E(x_hat'))|, averaged, (n, d) twice -> () in [0, 1]."""
+    return 1 - F.cosine_similarity(z, z_again).abs().mean()
+
+
+def rescaled(x: Tensor) -> Tensor:
+    """Each image stretched so that its extremes are -1 and 1: (n, c, h, w) -> the same."""
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    return 2 * (x - low) / (high - low).clamp(min=1e-12) - 1  # an image of one grey level stays finite
+
+
 # ---------------------------------------------------------------------- the detector
 
 
@@ -124,12 +147,16 @@ class YGAN(SubclassDetector):
     lambda_s: float = 1.0
     lambda_r: float = 1.0
     lambda_con: float = 50.0
+    #: Weight of L_bce in Eq. 11, the paper's lambda 6; the released code has 0.5.
+    lambda_bce: float = 1.0
     #: Learning rate and momentums of both Adams.
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     #: Channels of the layers next to the image; they double inwards up to max_width.
     width: int = 64
     max_width: int = 512
+    #: Order of batch norm and activation: DCGAN's, or that of section 4.3, with batch norm in every layer.
+    norm: Literal["before", "after"] = "before"
     #: "dual" encoders; "split": one encoder, its code split in two (B1); "single": its code is z_s (B2, B3).
     encoder: Literal["dual", "split", "single"] = "dual"
     #: The score (section 6.3); may be changed after `fit`, except to "weak_prototype". Calibrate again then.
@@ -140,8 +167,12 @@ class YGAN(SubclassDetector):
     consistency: Literal["paper", "released"] = "paper"
     #: Shuffles of z_r per step; the released code has 64.
     shuffles: int = 1
-    #: Released code: no gradient of L_adv reaches the generator.
+    #: Released code: L_adv trains Ds and not the generator.
     detach_features: bool = False
+    #: Initialise Ds again when its weighted loss in a step falls below this (released code: 1e-5); 0 = never.
+    reset_below: float = 0.0
+    #: Negative slope of the activation in C's hidden layer: 0 is a ReLU; the released code has 0.01.
+    hidden_slope: float = 0.0
     #: Released code: encoders and discriminator use batch statistics, also for scoring. For comparison only:
     #: a score then depends on the other images of its batch.
     batch_statistics: bool = False
@@ -159,18 +190,18 @@ class YGAN(SubclassDetector):
         stack = (channels, size, self.width, self.max_width)
         d = self.z_dim if self.encoder == "dual" else 2 * self.z_dim
         d_s = 2 * self.z_dim if self.encoder == "single" else self.z_dim
-        self.E_s = blocks.DCGANEncoder(d, *stack)
+        self.E_s = blocks.DCGANEncoder(d, *stack, norm=self.norm)
         if self.encoder == "dual":
-            self.E_r = blocks.DCGANEncoder(d, *stack)
-        self.Dec = blocks.DCGANGenerator(2 * self.z_dim, *stack)
-        self.C = blocks.LatentClassifier(d_s, len(self.classes_), self.hidden)
+            self.E_r = blocks.DCGANEncoder(d, *stack, norm=self.norm)
+        self.Dec = blocks.DCGANGenerator(2 * self.z_dim, *stack, norm=self.norm)
+        self.C = blocks.LatentClassifier(d_s, len(self.classes_), self.hidden, self.hidden_slope)
         self.prototypes = Prototypes(len(self.classes_), d_s)
         # The paper's "generator" is all of these together; only Ds has an optimiser of its own.
         encoders = [self.E_s, self.E_r] if self.encoder == "dual" else [self.E_s]
         generator = nn.ModuleList([*encoders, self.Dec, self.C, self.prototypes]).to(self.device_)
         self.opt_G = blocks.adam(generator.parameters(), self.lr, self.betas)
         if self.lambda_adv:
-            self.Ds = blocks.FeatureDiscriminator(*stack).to(self.device_)
+            self.Ds = blocks.FeatureDiscriminator(*stack, norm=self.norm).to(self.device_)
             self.opt_D = blocks.adam(self.Ds.parameters(), self.lr, self.betas)
         if self.batch_statistics:
             for name, network in self._networks().items():
@@ -201,13 +232,13 @@ class YGAN(SubclassDetector):
         total = z_s.new_zeros(())
         for _ in range(self.shuffles):
             order = torch.randperm(len(z_r), generator=self.rng_, device=z_r.device)
-            hybrid = self.decode(z_s, z_r[order])  # x_hat'
             if self.consistency == "paper":
+                hybrid = self.decode(z_s, z_r[order])  # x_hat'
                 total = total + L_con(z_s, self.semantic(hybrid))
-            else:
+            else:  # the released code has a second hybrid for z_r, made in the same way
+                hybrid = rescaled(self.decode(z_s.detach(), z_r[order].detach()))
                 z_s_again, z_r_again = self.codes(hybrid)
-                total = total + 1 - F.cosine_similarity(z_s, z_s_again).abs().mean()
-                total = total + 1 - F.cosine_similarity(z_r[order], z_r_again).abs().mean()
+                total = total + released_L_con(z_s, z_s_again) + released_L_con(z_r[order], z_r_again)
         return total / self.shuffles
 
     def training_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -215,11 +246,11 @@ class YGAN(SubclassDetector):
         z_s, z_r = self.codes(x)
         x_hat = self.decode(z_s, z_r)
         losses = {"L_rec": L_rec(x, x_hat)}  # Eq. 3
-        if self.lambda_adv:
-            # Detached, as in the released code, the loss does not train the generator.
-            compared = x_hat.detach() if self.detach_features else x_hat
+        if self.lambda_adv and self.detach_features:
+            losses["L_adv"] = L_adv(self.Ds(x)[1], self.Ds(x_hat.detach())[1])  # no gradient passes to x_hat
+        elif self.lambda_adv:
             with blocks.frozen(self.Ds):  # the gradient passes through Ds to x_hat, but must not train Ds
-                losses["L_adv"] = L_adv(self.Ds(x)[1], self.Ds(compared)[1])  # Eq. 4
+                losses["L_adv"] = L_adv(self.Ds(x)[1], self.Ds(x_hat)[1])  # Eq. 4
         if self.lambda_s:
             losses["L_s"] = F.cross_entropy(self.C(z_s), y)  # Eq. 6: -log C(z_s)_y
         if self.lambda_r and self.encoder != "single":
@@ -233,15 +264,19 @@ class YGAN(SubclassDetector):
         # Eq. 10: lambda_1 L_rec + lambda_2 L_adv + lambda_3 L_s + lambda_4 L_r + lambda_5 L_con
         L_G = sum((weights[name] * loss for name, loss in losses.items()), start=x.new_zeros(()))
         self.opt_G.zero_grad()
+        if self.lambda_adv:
+            self.opt_D.zero_grad()  # here, because with `detach_features` L_adv has a gradient in Ds
         L_G.backward()
         self.opt_G.step()
 
         if self.lambda_adv:
             # Detached: Ds's loss must not train the generator.
-            losses["L_bce"] = L_bce(self.Ds(x)[0], self.Ds(x_hat.detach())[0])  # Eq. 5, 11
-            self.opt_D.zero_grad()
-            losses["L_bce"].backward()
+            losses["L_bce"] = L_bce(self.Ds(x)[0], self.Ds(x_hat.detach())[0])  # Eq. 5
+            L_D = self.lambda_bce * losses["L_bce"]  # Eq. 11: lambda_6 L_bce
+            L_D.backward()
             self.opt_D.step()
+            if self.reset_below and L_D.item() < self.reset_below:
+                blocks.init_normal_(self.Ds)
         return losses
 
     def end_epoch(self, x: Tensor, y: Tensor) -> None:
@@ -304,6 +339,7 @@ class YGAN(SubclassDetector):
         super()._check_parameters()
         self._check_at_least(1, "hidden", "shuffles")
         self._check_at_least(0, "lambda_rec", "lambda_adv", "lambda_s", "lambda_r", "lambda_con")
+        self._check_at_least(0, "lambda_bce", "reset_below", "hidden_slope")
         require(
             self.lambda_s > 0 or self.scored_by not in ("softmax", "entropy"),
             f"expected a score without the classifier, which lambda_s=0 leaves untrained, got scored_by="

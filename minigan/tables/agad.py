@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minigan.tables.cells import Cell
+from minigan.tables.cells import Cell, Runs, Table
 from minigan.tables.settings import baselines, dataset_grid, hyperparameters, two_budgets
 
 #: The generators, with their width in the quick budget: a quarter of the paper's.
 WIDTHS = {"naive": 16, "unet": 8, "unet++": 8}
 #: The generators behind "Ours" in Table 1 (a footnote and appendix B.1).
 OURS = {"mnist": "naive", "fashion_mnist": "unet++", "cifar10": "unet++", "cifar100": "unet++"}
-#: Fractions of labelled anomalies in the training set: of Table 2, and of Tables 3 to 5.
-GAMMAS_2 = (0.0, 0.01, 0.05, 0.1, 0.2)
-GAMMAS_345 = (0.0, 0.01, 0.03, 0.05, 0.1)
+#: Fractions of labelled anomalies in the training set, beside none: of Table 2, and of Tables 3 to 5.
+GAMMAS_2 = (0.01, 0.05, 0.1, 0.2)
+GAMMAS_345 = (0.01, 0.03, 0.05, 0.1)
 #: The medical data sets of Table 3.
 MEDICAL = ("alzheimer", "chest_xray", "lung_histopathology", "retinal_oct")
 
@@ -53,6 +53,13 @@ TABLE_1 = two_budgets(
 )
 
 
+def _borrowed(table: Table, budget: str, dataset: str, label: str | None = None) -> Iterator[Cell]:
+    """AGAD's cells of another table on a data set: all of them, or those with this label."""
+    for cell in table.cells(budget):
+        if (cell.method, cell.dataset) == ("AGAD", dataset) and label in (None, cell.label):
+            yield cell
+
+
 def _all_generators(budget: str) -> Iterator[Cell]:
     """Table 9: all three generators on the data sets of Table 1, which has one of them already."""
     yield from (cell for cell in TABLE_1.cells(budget) if cell.method == "AGAD")
@@ -66,8 +73,12 @@ TABLE_9 = two_budgets("agad-9", "AGAD, Table 9: three generators", _all_generato
 
 
 def _labelled_anomalies(budget: str) -> Iterator[Cell]:
-    """Table 2: the generators of Table 1 with more and more labelled anomalies."""
+    """Table 2: the generators of Table 1, which has them without anomalies, with more and more labelled ones.
+
+    Without anomalies, `supervised` is `one_class`: the same split, and the same training.
+    """
     for dataset in ("mnist", "fashion_mnist", "cifar10"):
+        yield from _borrowed(TABLE_1, budget, dataset)
         runs = agad_runs(budget, dataset, _generators(OURS[dataset]))
         yield from dataset_grid(budget, "agad-2", dataset, "supervised", runs, gammas=GAMMAS_2)
 
@@ -78,47 +89,64 @@ TABLE_2 = two_budgets("agad-2", "AGAD, Table 2: labelled anomalies", _labelled_a
 def _medical(budget: str) -> Iterator[Cell]:
     """Table 3: four medical data sets, with and without L_adcon.
 
-    Section 5 does not name the generator; sections 6.1 and 6.2 take the U-Net.
+    Section 5 does not name the generator. It is UNet++ (section 3.3.1) unless the paper says otherwise, and
+    only section 6 does: there it is the U-Net.
     """
     variants: dict[str, dict[str, Any]] = {
-        "": {"generator": "unet"},
-        "lambda_adcon=0": {"generator": "unet", "lambda_adcon": 0.0},
+        "": {"generator": "unet++"},
+        "lambda_adcon=0": {"generator": "unet++", "lambda_adcon": 0.0},
     }
     for dataset in MEDICAL:
         runs = agad_runs(budget, dataset, variants) | baselines(budget, dataset)
+        yield from dataset_grid(budget, "agad-3", dataset, "one_class", runs)
         yield from dataset_grid(budget, "agad-3", dataset, "supervised", runs, gammas=GAMMAS_345)
 
 
 TABLE_3 = two_budgets("agad-3", "AGAD, Table 3: four medical sets", _medical, ("agad", 3))
 
+#: The data sets of Tables 4 and 5, and the label of the U-Net there, which is in Table 9 without anomalies.
+UNET_DATASETS = ("fashion_mnist", "cifar10", "cifar100")
+PLAIN_UNET = "generator=unet"
 
-def _unet(budget: str, table: str, variants: Mapping[str, Mapping[str, Any]]) -> Iterator[Cell]:
-    """Variants of the U-Net with more and more labelled anomalies, on the data sets of Tables 4 and 5."""
+
+def _unet_runs(budget: str, dataset: str, variants: Mapping[str, Mapping[str, Any]]) -> Runs:
+    """The runs of variants of the U-Net."""
     with_unet = {label: {"generator": "unet", **variant} for label, variant in variants.items()}
-    for dataset in ("fashion_mnist", "cifar10", "cifar100"):
-        runs = agad_runs(budget, dataset, with_unet)
-        yield from dataset_grid(budget, table, dataset, "supervised", runs, gammas=GAMMAS_345)
+    return agad_runs(budget, dataset, with_unet)
 
 
 def _without_adcon(budget: str) -> Iterator[Cell]:
     """Table 4: the U-Net with and without L_adcon."""
-    variants = {"generator=unet": {}, "generator=unet,lambda_adcon=0": {"lambda_adcon": 0.0}}
-    return _unet(budget, "agad-4", variants)
+    without = {f"{PLAIN_UNET},lambda_adcon=0": {"lambda_adcon": 0.0}}
+    for dataset in UNET_DATASETS:
+        yield from _borrowed(TABLE_9, budget, dataset, PLAIN_UNET)
+        alone = _unet_runs(budget, dataset, without)
+        yield from dataset_grid(budget, "agad-4", dataset, "one_class", alone)
+        both = _unet_runs(budget, dataset, {PLAIN_UNET: {}, **without})
+        yield from dataset_grid(budget, "agad-4", dataset, "supervised", both, gammas=GAMMAS_345)
 
 
 TABLE_4 = two_budgets("agad-4", "AGAD, Table 4: with and without L_adcon", _without_adcon, ("agad", 4))
 
 
 def _batch_norms(budget: str) -> Iterator[Cell]:
-    """Table 5: AdvProp's separate batch norms, and frozen ones. Its last row, with neither, is of Table 4."""
+    """Table 5: AdvProp's separate batch norms, and frozen ones. Its last row, with neither, is of Table 4.
+
+    Without anomalies there is nothing that frozen norms could leave out. The paper prints no such number.
+    """
     auxiliary, frozen = {"auxiliary_norms": True}, {"freeze_norms": True}
+    advprop = {f"{PLAIN_UNET},auxiliary_norms=True": auxiliary}
     variants = {
-        "generator=unet,auxiliary_norms=True,freeze_norms=True": auxiliary | frozen,
-        "generator=unet,auxiliary_norms=True": auxiliary,
-        "generator=unet,freeze_norms=True": frozen,
+        f"{PLAIN_UNET},auxiliary_norms=True,freeze_norms=True": auxiliary | frozen,
+        **advprop,
+        f"{PLAIN_UNET},freeze_norms=True": frozen,
     }
-    yield from _unet(budget, "agad-5", variants)
-    yield from (cell for cell in TABLE_4.cells(budget) if cell.label == "generator=unet")
+    for dataset in UNET_DATASETS:
+        alone = _unet_runs(budget, dataset, advprop)
+        yield from dataset_grid(budget, "agad-5", dataset, "one_class", alone)
+        runs = _unet_runs(budget, dataset, variants)
+        yield from dataset_grid(budget, "agad-5", dataset, "supervised", runs, gammas=GAMMAS_345)
+        yield from _borrowed(TABLE_4, budget, dataset, PLAIN_UNET)
 
 
 TABLE_5 = two_budgets("agad-5", "AGAD, Table 5: separate or frozen batch norms", _batch_norms, ("agad", 5))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -56,6 +56,8 @@ class Cell:
     budget: str = "quick"
     #: Fraction of anomalies in the training set, for the protocols `WITH_ANOMALIES`.
     gamma: float = 0.0
+    #: Arguments of the protocol that differ from its defaults, beside target, gamma and seed: fractions.
+    split: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gamma", float(self.gamma))  # 0 and 0.0 are one cell, so have one key
@@ -71,9 +73,19 @@ class Cell:
         return f"{self.table}: {self.method}{label}, {self.protocol} {self.target}{gamma}, seed {self.seed}"
 
     @property
+    def protocol_call(self) -> str:
+        """The protocol as a record names it: "defects", or with arguments "defects(training=0.8)"."""
+        arguments = ", ".join(f"{name}={value}" for name, value in sorted(self.split.items()))
+        return f"{self.protocol}({arguments})" if arguments else self.protocol
+
+    @property
     def key(self) -> tuple[str, ...]:
-        """The cell as text, in the order of `KEY`: the same for equal cells, and as it stands in the file."""
-        values = [getattr(self, name) for name in KEY]
+        """The cell as text, in the order of `KEY`: the same for equal cells, and as it stands in the file.
+
+        Arguments of the protocol stand in its column (`protocol_call`), so that a cell without any has the
+        key that it had before there were some.
+        """
+        values = [self.protocol_call if name == "protocol" else getattr(self, name) for name in KEY]
         texts = [json.dumps(v, sort_keys=True) if isinstance(v, Mapping) else str(v) for v in values]
         return tuple(texts)
 
@@ -129,6 +141,7 @@ def grid(
     gammas: Iterable[float] = (0.0,),
     seeds: Iterable[int] = SEEDS,
     budget: str = "quick",
+    split: Mapping[str, Any] | None = None,
 ) -> Iterator[Cell]:
     """Every run, {(method, label): settings}, on every split: one seed after the other, target by target.
 
@@ -148,4 +161,5 @@ def grid(
                 settings=settings,
                 budget=budget,
                 gamma=gamma,
+                split=split or {},
             )

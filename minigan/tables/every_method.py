@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from minigan.tables.adegan import TABLE_1 as ADEGAN_1
+from minigan.tables.agad import TABLE_1 as AGAD_1
 from minigan.tables.agad import agad_runs
 from minigan.tables.algan import TABLE_3 as ALGAN_3
 from minigan.tables.algan import flipped_settings
 from minigan.tables.cells import Cell
 from minigan.tables.settings import BASELINES, baselines, dataset_grid, hyperparameters, two_budgets
 from minigan.tables.simultaneous_encoder import SCORES, encoder_runs
+from minigan.tables.simultaneous_encoder import TABLE_2 as SIMULTANEOUS_ENCODER_2
+from minigan.tables.ygan import LEAVE_ONE_OUT
 from minigan.tables.ygan import TABLE_1 as YGAN_1
+from minigan.tables.ygan import TABLE_2 as YGAN_2
+from minigan.tables.ygan import TABLE_3 as YGAN_3
 
 #: Fractions of anomalies among the training images, the most widely spaced first: a sweep that is stopped has
 #: then seen the whole range.
@@ -36,7 +41,10 @@ MNIST = two_budgets("mnist", "Every method on MNIST, one digit left out", _mnist
 
 
 def _contamination(budget: str) -> Iterator[Cell]:
-    """Cars of CIFAR-10, with more and more anomalies among the training images."""
+    """Cars of CIFAR-10, with more and more anomalies among the training images.
+
+    The simultaneous encoder's Table 2 has some of these runs already.
+    """
     dataset = "cifar10"
     # One class of CIFAR-10 has a ninth of the images that the other tables train on, hence more passes.
     many = {"epochs": 60} if budget == "quick" else {}
@@ -48,7 +56,10 @@ def _contamination(budget: str) -> Iterator[Cell]:
         settings = hyperparameters(budget, method, dataset, labels="cluster", **many)
         runs[method, "labels=cluster"] = settings
     runs |= baselines(budget, dataset)
-    return dataset_grid(
+    shared = [cell for cell in SIMULTANEOUS_ENCODER_2.cells(budget) if cell.dataset == dataset]
+    yield from shared
+    there = {(cell.gamma, cell.method, cell.label) for cell in shared}
+    for cell in dataset_grid(
         budget,
         "contamination",
         dataset,
@@ -56,7 +67,9 @@ def _contamination(budget: str) -> Iterator[Cell]:
         runs,
         targets=["automobile"],
         gammas=CONTAMINATIONS,
-    )
+    ):
+        if (cell.gamma, cell.method, cell.label) not in there:
+            yield cell
 
 
 CONTAMINATION = two_budgets(
@@ -75,3 +88,37 @@ def _tiles(budget: str) -> Iterator[Cell]:
 
 
 MTD_SPLIT = two_budgets("mtd-split", "Magnetic tiles, split tile by tile or at random", _tiles)
+
+#: The control for every reconstruction error: how bright the image is.
+BRIGHTNESS: dict[tuple[str, str], dict[str, Any]] = {("Brightness", ""): {}}
+#: ADe-GAN's scores that are errors: the plain one, and divided by the amount of ink.
+ERRORS = ("error", "error_over_ink")
+
+
+def _light_left_out(budget: str) -> Iterator[Cell]:
+    """One class left out: errors of a reconstruction beside the brightness alone, on the same splits."""
+    for dataset, table in zip(LEAVE_ONE_OUT.values(), (YGAN_1, YGAN_2, YGAN_3), strict=True):
+        yield from (cell for cell in table.cells(budget) if cell.label == "scored_by=image")
+        runs = dict(BRIGHTNESS)
+        if dataset == "mnist":
+            for score in ERRORS:
+                settings = hyperparameters(budget, "ADeGAN", dataset, scored_by=score)
+                runs["ADeGAN", f"scored_by={score}"] = settings
+        yield from dataset_grid(budget, "brightness-left-out", dataset, "leave_one_out", runs)
+
+
+BRIGHTNESS_LEFT_OUT = two_budgets(
+    "brightness-left-out", "Reconstruction errors and brightness alone, one class left out", _light_left_out
+)
+
+
+def _light_one_class(budget: str) -> Iterator[Cell]:
+    """One class normal: AGAD's error beside the brightness alone, on the same splits."""
+    yield from (cell for cell in AGAD_1.cells(budget) if cell.method == "AGAD")
+    for dataset in dict.fromkeys(cell.dataset for cell in AGAD_1.cells(budget)):
+        yield from dataset_grid(budget, "brightness-one-class", dataset, "one_class", BRIGHTNESS)
+
+
+BRIGHTNESS_ONE_CLASS = two_budgets(
+    "brightness-one-class", "Reconstruction errors and brightness alone, one class normal", _light_one_class
+)
