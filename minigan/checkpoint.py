@@ -6,13 +6,14 @@ Such a file holds numbers and text only, so loading one executes nothing, whoeve
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
+
+from minigan.files import replacing
 
 #: Version of the layout. A change raises it, so that an older program refuses the file instead of guessing.
 FORMAT = 1
@@ -27,27 +28,12 @@ def write(path: str | Path, header: dict[str, Any], tensors: dict[str, Tensor]) 
         FileNotFoundError: the folder to save into does not exist.
         IsADirectoryError: `path` is itself a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"expected a file to save into, got {str(path)!r}, which is a folder; pass the path of a file"
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"expected a folder to save into, got {str(path.parent)!r}, which does not exist; make it first"
-        )
     text = json.dumps({"format": FORMAT, **header}, default=_plain)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Clones, because safetensors refuses tensors that share memory.
-        save_file(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-            temporary,
-            {KEY: text},
-        )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Clones, because safetensors refuses tensors that share memory.
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        # Not `save_file`, which hides the file from other users and an error of the disk from the caller.
+        temporary.write_bytes(save(whole, {KEY: text}))
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -64,16 +50,17 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "`save` wrote"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        content = path.read_bytes()  # Python opens any name, safetensors only one that is UTF-8
+        tensors = load(content)
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"expected a complete safetensors file, got {str(path)!r} ({error}); copy it again, it may be "
             "truncated"
         ) from error
+    # That `load` took it says that the file starts with a length in 8 bytes and JSON of that length.
+    about = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     try:
-        header = json.loads(text or "")
+        header = json.loads(about.get("__metadata__", {}).get(KEY, ""))
     except (ValueError, RecursionError):  # no JSON, or made to break a reader: endless digits or brackets
         header = None
     if not isinstance(header, dict) or not isinstance(header.get("class"), str):

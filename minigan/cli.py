@@ -6,7 +6,9 @@
     minigan reproduce --next --minutes 60 --jobs 2
 
 `minigan COMMAND --help` explains each. A mistake is answered with one sentence and exit code 2, failed runs
-of an experiment with exit code 1. Any other error is a bug in minigan, and shows its traceback.
+of an experiment with exit code 1. Ctrl-C ends with 130, another signal with 128 and its number; `score` then
+still writes the scores by the epochs that were trained, `reproduce` keeps its records. Any other error is a
+bug in minigan, and shows its traceback.
 """
 
 from __future__ import annotations
@@ -17,16 +19,18 @@ import difflib
 import itertools
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import minigan
-from minigan import registry
+from minigan import registry, scores_file, terminal
 from minigan.checks import require
 from minigan.tables.cells import BUDGETS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pandas as pd
     from torch import Tensor
@@ -39,14 +43,23 @@ MISTAKES = (ValueError, OSError, FloatingPointError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 (failed runs), 2 (a mistake) or 130 (interrupted)."""
-    options = _parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except MISTAKES as error:
-        return _complain(error, code=2)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was finished before is kept", code=130)
+    """Run a command; returns the exit code.
+
+    0, 1 (failed runs), 2 (a mistake), 130 (Ctrl-C), 141 (the reader of a pipe is gone), or 128 and the number
+    of another signal that ended the command.
+    """
+    with terminal.lenient_output(), terminal.interruptible() as received:
+        try:
+            options = _parser().parse_args(arguments)
+            code = options.run(options)
+            print(end="", flush=True)  # an error of printing is told here, not when Python ends
+        except BrokenPipeError:  # a reader such as `head` has seen enough
+            code = terminal.READER_GONE
+        except MISTAKES as error:
+            code = _complain(error, code=2)
+        except KeyboardInterrupt:
+            code = _complain("interrupted; what was written before is kept", code=terminal.INTERRUPTED)
+        return 128 + received[-1] if code == terminal.INTERRUPTED and received else code
 
 
 def _complain(message: object, code: int) -> int:
@@ -127,20 +140,31 @@ def score(options: argparse.Namespace) -> int:
     """Scores of a folder's images, as a table: file, score, and whether it lies above the threshold."""
     import pandas as pd
 
+    from minigan.image_files import find_images
+
     # Everything that can be wrong is checked before training, which may take hours.
     detector = _detector(options)
-    _check_output_file(options.out)
-    train, test, files = _images(options, detector)
+    files = find_images(options.folder)
+    names = [path.relative_to(options.folder).as_posix() for path in files]
+    table = pd.DataFrame({"file": names, "score": float("nan"), "anomalous": False})
+    scores_file.rehearse(table, options.out)
+    train, test = _images(options, detector, files)
     labels = _labels(options.train, detector)
-    scores = detector.fit(train, labels).anomaly_score(test)
-    table = pd.DataFrame({"file": files, "score": scores, "anomalous": scores > detector.threshold_})
-    if options.out:
-        table.to_csv(options.out, index=False)
-    else:
-        print(table.to_string(index=False))
-    flagged, where = int(table["anomalous"].sum()), f"; see {options.out}" if options.out else ""
-    print(f"{flagged} of {len(table)} images lie above the threshold {detector.threshold_:.4g}{where}")
-    return 0
+    with warnings.catch_warnings():
+        # Both are said below, in words that suit the command line.
+        warnings.filterwarnings("ignore", "interrupted in epoch|the threshold comes from")
+        detector.fit(train, labels)
+    code = 0
+    if getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
+        wanted, trained = detector.get_params()["epochs"], len(detector.history_)
+        sentence = f"expected to train {wanted} epochs, got {trained} because of an interruption"
+        code = _complain(f"{sentence}; another Ctrl-C ends without scores", code=terminal.INTERRUPTED)
+    table["score"] = detector.anomaly_score(test)
+    table["anomalous"] = table["score"] > detector.threshold_
+    scores_file.deliver(table, options.out)
+    alone = options.out is not None and scores_file.is_standard_output(options.out)
+    print(_summary(table, detector, options.out), file=sys.stderr if alone else sys.stdout)
+    return code
 
 
 def methods(options: argparse.Namespace) -> int:
@@ -173,7 +197,7 @@ def reproduce(options: argparse.Namespace) -> int:
     except experiments.RunsFailed as error:
         return _complain(error, code=1)
     except experiments.Interrupted as error:
-        return _complain(error, code=130)
+        return _complain(error, code=terminal.INTERRUPTED)
     if name is None:
         _print_overview(done)
     else:
@@ -231,34 +255,20 @@ def _settings(method: type[Detector], texts: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _check_output_file(path: str | None) -> None:
-    if path is None:
-        return
-    if Path(path).is_dir():
-        raise IsADirectoryError(
-            f"expected --out to be a file, got {path!r}, which is a folder; pass the path of a file"
-        )
-    if not Path(path).parent.is_dir():
-        raise FileNotFoundError(
-            f"expected --out in a folder that exists, got {path!r}; make the folder "
-            f"{str(Path(path).parent)!r} first"
-        )
-
-
-def _images(options: argparse.Namespace, detector: Detector) -> tuple[Tensor, Tensor, list[str]]:
-    """Training and test images, (n, c, h, w) each, and the names of the test images' files."""
+def _images(options: argparse.Namespace, detector: Detector, files: Sequence[Path]) -> tuple[Tensor, Tensor]:
+    """Training and test images, (n, c, h, w) each."""
     from minigan import images
-    from minigan.image_files import find_images
+    from minigan.image_files import read_images
 
-    files = find_images(options.folder)
     train = images.read_folder(options.train, size=detector.image_size)
     require(
         len(train) >= 3,
         f"expected at least 3 training images, one of them for the threshold, got {len(train)}; pass 100 or "
         "more if you can",
     )
-    test = images.read_folder(options.folder, size=detector.image_size, channels=train.shape[1])
-    return train, test, [path.relative_to(options.folder).as_posix() for path in files]
+    # The files by name: one that is added meanwhile must not shift the scores of the others.
+    test = read_images(files, detector.image_size, train.shape[1])
+    return train, images.as_tensor(test if test.ndim == 3 else test.transpose(0, 3, 1, 2))
 
 
 def _labels(folder: str, detector: Detector) -> np.ndarray | None:
@@ -271,6 +281,18 @@ def _labels(folder: str, detector: Detector) -> np.ndarray | None:
         return folder_classes(folder)
     except ValueError as error:
         raise ValueError(f"{error}, or let --set labels=cluster find sub-classes") from error
+
+
+def _summary(table: pd.DataFrame, detector: Detector, out: str | None) -> str:
+    """How many images are flagged, and how sure the threshold is: two lines."""
+    low, high = (100 * fraction for fraction in detector.normal_flagged_)
+    digits = 0 if high - low >= 5 else 1
+    return (
+        f"{table['anomalous'].sum()} of {len(table)} images lie above the threshold "
+        f"{detector.threshold_:.4g}{f'; see {out}' if out else ''}\n"
+        f"of normal images, between {low:.{digits}f} and {high:.{digits}f} % may lie above it "
+        f"(90 % interval; the threshold comes from {detector.n_calibrated_} images)"
+    )
 
 
 # ---------------------------------------------------------------------- inside `methods` and `results`

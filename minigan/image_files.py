@@ -13,12 +13,17 @@ the two can differ by a grey level.)
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 from tqdm import tqdm
 
 from minigan.checks import require
@@ -30,27 +35,57 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 def find_images(folder: str | Path) -> list[Path]:
     """The image files in a folder and its sub-folders, sorted by path; hidden files are left out.
 
+    Symbolic links are followed, to files and to folders. A link back to a folder that it lies in is not: what
+    is there is found already.
+
     Raises:
-        FileNotFoundError: no such folder, or no image file in it.
+        FileNotFoundError: no such folder, no image file in it, or a link to what is missing.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"expected a folder of images, got {str(folder)!r}, which is not a folder; pass the path of one"
         )
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    files = sorted(walk(folder))
     if not files:
         raise FileNotFoundError(
             f"expected image files in the folder {str(folder)!r}, got none; pass a folder with files that "
             f"end in {', '.join(sorted(SUFFIXES))}"
         )
     return files
+
+
+def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The folders and the image files in a folder, each sorted; links are followed, hidden ones left out.
+
+    Raises:
+        FileNotFoundError: a link whose target is missing, and which may stand for a folder or an image.
+    """
+    folders, files = [], []
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        if path.is_dir():
+            folders.append(path)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            files.append(path)
+        elif path.suffix.lower() in SUFFIXES | {""} and path.is_symlink() and not path.exists():
+            raise FileNotFoundError(
+                f"expected links that lead somewhere, got {str(path)!r}, whose target is missing; restore "
+                "what it points to, or remove it"
+            )
+    return folders, files
+
+
+def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """All image files in a folder and its sub-folders, in no order; see `find_images`.
+
+    `above` are the real paths of the folders that it lies in.
+    """
+    real = os.path.realpath(folder)
+    if real not in above:
+        folders, files = list_folder(folder)
+        yield from files
+        for path in folders:
+            yield from walk(path, above | {real})
 
 
 def folder_classes(folder: str | Path) -> np.ndarray:
@@ -73,9 +108,17 @@ def folder_classes(folder: str | Path) -> np.ndarray:
 
 
 def read_images(
-    files: Sequence[Path], size: int | None = None, channels: int | None = None, title: str = "images"
+    files: Sequence[Path],
+    size: int | None = None,
+    channels: int | None = None,
+    title: str = "images",
+    *,
+    channels_first: bool = False,
 ) -> np.ndarray:
     """Image files as one array: (n, h, w) or (n, h, w, 3) uint8 in [0, 255].
+
+    The memory it takes is that of the result, and of a few images: every image is copied to its place in the
+    result as soon as it is read, and only a few are read ahead.
 
     Args:
         files: their paths.
@@ -83,40 +126,62 @@ def read_images(
             not square is squeezed, not cropped). None: all images must have one size already.
         channels: 1 for grey, 3 for RGB, None for RGB if any file has colour and grey if none has.
         title: stands beside the progress bar, which appears on a terminal when reading takes a while.
+        channels_first: (n, c, h, w) instead, c = 1 or 3, as torch has it.
 
     Raises:
-        ValueError: no files, one that cannot be read, or images of different sizes.
+        ValueError: no files, one that cannot be read or holds several images, or images of different sizes.
+
+    It warns where the values of 16-bit files fill only the lowest quarter of their range.
     """
     require(len(files) > 0, f"expected image files of {title}, got none; check what its folder holds")
-    out: np.ndarray | None = None
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        arrays = pool.map(lambda path: _read_image(path, size, channels), files)
-        for i, array in enumerate(tqdm(arrays, title, len(files), delay=1, disable=None)):
-            if out is None:
-                out = np.empty((len(files), *array.shape), np.uint8)
-            if array.shape[:2] != out.shape[1:3]:
-                (height, width), (first_height, first_width) = array.shape[:2], out.shape[1:3]
+    axis = 1 if channels_first else 3  # that of the channels
+    shape: tuple[int, ...] = ()  # of the first image
+    out: np.ndarray = np.empty(0, np.uint8)
+    brightest: dict[Path, int] = {}  # of the 16-bit files
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        images = _in_order(pool, lambda path: _read_image(path, size, channels), files, ahead=2 * workers)
+        for i, (array, top) in enumerate(tqdm(images, title, len(files), delay=1, disable=None)):
+            if top is not None:
+                brightest[files[i]] = top
+            if i == 0:
+                shape = array.shape
+                out = np.empty(_with_axis((len(files), *shape[:2]), axis, array.shape[2]), np.uint8)
+            if array.shape[:2] != shape[:2]:
                 raise ValueError(
-                    f"expected images of one size, got {first_width} x {first_height} pixels in "
-                    f"{str(files[0])!r} and {width} x {height} in {str(files[i])!r}; pass size=64 (for a "
-                    "detector, image_size=64) to resize them all"
+                    f"expected images of one size, got {shape[1]} x {shape[0]} pixels in "
+                    f"{str(files[0])!r} and {array.shape[1]} x {array.shape[0]} in {str(files[i])!r}; pass "
+                    "size=64 (for a detector, image_size=64) to resize them all"
                 )
-            if array.ndim == 3 and out.ndim == 3:  # the first file with colour: all before it were grey
-                out = np.repeat(out[..., None], 3, axis=3)
-            out[i] = array[..., None] if array.ndim == 2 and out.ndim == 4 else array
-    assert out is not None  # there is at least one file
-    return out
+            if array.shape[2] > out.shape[axis]:  # the first file with colour: all before it were grey
+                grey, out = out, np.empty(_with_axis((len(files), *shape[:2]), axis, 3), np.uint8)
+                out[:i] = grey[:i]  # only what is read already: the rest of `out` takes no memory yet
+                del grey
+            out[i] = np.moveaxis(array, 2, axis - 1)
+    _warn_if_dark(brightest)
+    return out if channels_first or out.shape[3] == 3 else out[..., 0]
 
 
 def read_masks(files: Sequence[Path | None], shape: tuple[int, int]) -> np.ndarray:
     """Mask images resized to `shape`: (n, *shape) bool; all False where there is no file (None).
 
-    A pixel is marked when any part of it is: a thin scratch must not vanish when images become small.
+    What the tools that write masks mean by marked:
+
+    * In black and white, what is brighter than half of the range; the smooth edge of a shape and the noise of
+      a JPEG do not count.
+    * Where the values are numbers or colours of classes, everything but 0, or black. They are taken for that
+      when nothing is brighter than half of the range (a mask of 0 and 1), in a palette of colours (there,
+      colour 0 is not marked if none is black), and where there are at most 16 values, none of them just below
+      the highest.
+    * Of colours the brightest channel counts. What is transparent is not marked.
+
+    A pixel of the result is marked when any part of it is: a thin scratch must not vanish when images become
+    small.
     """
     masks = np.zeros((len(files), *shape), bool)
     for mask, path in zip(masks, files, strict=True):
         if path is not None:
-            marked = np.where(_read_image(path, None, 1) > 127, np.uint8(255), np.uint8(0))
+            marked = np.where(_marked(_open(path)), np.uint8(255), np.uint8(0))
             mask[:] = np.asarray(Image.fromarray(marked).resize(shape[::-1], Image.Resampling.BOX)) > 0
     return masks
 
@@ -131,25 +196,191 @@ def reason(error: Exception) -> str:
     return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".:") or type(error).__name__
 
 
-def _read_image(path: Path, size: int | None, channels: int | None) -> np.ndarray:
-    """One file: upright as its EXIF data say, converted to `channels`, then resized."""
+# --- one file -------------------------------------------------------------------------------------------
+
+
+class _Opened(NamedTuple):
+    """What a file holds."""
+
+    path: Path
+    image: Image.Image  # loaded, upright
+    bits: int  # of one channel of a pixel in the file: 8, 12 or 16; Pillow may have made it 8
+    lossy: bool  # whether the file's format blurs values
+
+
+def _read_image(path: Path, size: int | None, channels: int | None) -> tuple[np.ndarray, int | None]:
+    """One file, upright, converted to `channels`, then resized: (h, w, 1) or (h, w, 3) uint8.
+
+    And the highest value in it before it was resized, in [0, 255], if the file has 16 bits; else None.
+    """
+    opened = _open(path)
+    image = _to_bytes(opened)
+    brightest = int(np.asarray(image).max()) if opened.bits == 16 else None
+    if channels is not None:
+        image = _converted(image, "L" if channels == 1 else "RGB")
+    array = np.asarray(resized(image, size))
+    return array.reshape(*array.shape[:2], -1), brightest
+
+
+def _open(path: Path) -> _Opened:
+    """A file that holds one image; ValueError with one sentence for all others."""
     try:
-        with Image.open(path) as opened:
-            image = Image.fromarray(_to_array(ImageOps.exif_transpose(opened)))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        with Image.open(path) as image:
+            pages = _go_to_the_only_page(image)
+            if isinstance(
+                image, TiffImageFile
+            ):  # Pillow would map the file into memory, and where it is to be
+                image.filename = ""  # turned by 90 degrees, mistake its width for its height
+            if pages == 1:
+                args = str(image.tile[0][3]) if image.tile and image.format in ("PNG", "TIFF") else ""
+                bits = 16 if ";16" in args else 12 if ";12" in args else 8
+                image.load()
+                return _Opened(path, _upright(image), bits, image.format in ("JPEG", "MPO", "WEBP"))
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise ValueError(
             f"expected an image file, got {str(path)!r}, which cannot be read ({reason(error)}); replace or "
             "remove it"
         ) from error
-    if channels is not None:
-        image = image.convert("L" if channels == 1 else "RGB")
-    return np.asarray(resized(image, size))
+    raise ValueError(
+        f"expected one image in each file, got {pages} in {str(path)!r}; save every page or frame as a file "
+        "of its own"
+    )
 
 
-def _to_array(image: Image.Image) -> np.ndarray:
-    """The pixels of a Pillow image: (h, w) uint8 when it is grey, else (h, w, 3). Alpha is dropped."""
-    if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip it, not scale it
-        return (np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8)
+def _go_to_the_only_page(image: Image.Image) -> int:
+    """How many images a file holds; if one, it is the current one afterwards.
+
+    Smaller copies and masks of transparency do not count. Nor do the further pictures in a JPEG of a phone:
+    previews, depths.
+    """
+    pages = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+    if pages == 1 or not isinstance(image, TiffImageFile):
+        return pages
+    full = []
+    for page in range(pages):
+        image.seek(page)
+        kind, old_kind = image.tag_v2.get(254, 0), image.tag_v2.get(255)  # NewSubfileType, SubfileType
+        if not kind & 0b101 and old_kind != 2:
+            full.append(page)
+    if len(full) == 1:
+        image.seek(full[0])
+        return 1
+    return len(full) or pages
+
+
+#: Orientation in EXIF data -> what to do to show the image upright; ImageOps.exif_transpose has the same.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """A loaded image, turned as its EXIF data say. (Pillow has turned those in TIFF files already.)
+
+    Not by ImageOps.exif_transpose: it writes all tags anew, and fails where one of them is damaged.
+    """
+    method = UPRIGHT.get(_orientation(image))
+    return image if method is None else image.transpose(method)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation in EXIF data, from 1 to 8; 1 if there is none that can be read."""
+    with suppress(Exception):  # pixels are read whatever their description is like
+        image.getexif()
+    with suppress(Exception):
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))  # from what was read until then
+    return 1
+
+
+def _to_bytes(opened: _Opened) -> Image.Image:
+    """The pixels as grey or RGB with 8 bits. Alpha is dropped."""
+    image = opened.image
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels without a known range, save it with 8 or 16 bits")
-    return np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+        raise ValueError(
+            f"expected 8 or 16 bits, got 32-bit pixels without a known range in {str(opened.path)!r}; "
+            "save them with 8 or 16 bits"
+        )
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would clip it, not scale it
+        white = 4095 if opened.bits == 12 else 65535
+        grey = np.asarray(image).astype(np.float32) / (white / 255)
+        return Image.fromarray(grey.round().astype(np.uint8))
+    return _converted(image, "L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _marked(mask: _Opened) -> np.ndarray:
+    """Which pixels of a mask are marked, (h, w) bool; the rules are those of `read_masks`."""
+    image = mask.image
+    if image.mode == "1":
+        return np.array(image)
+    if image.mode.startswith(("I", "F")):
+        return _bright_or_labelled(np.asarray(image), mask.lossy)
+    rgba = np.asarray(image.convert("RGBA"))
+    alpha, highest, lowest = rgba[..., 3], rgba[..., :3].max(2), rgba[..., :3].min(2)
+    if image.mode == "P" and (highest > lowest).any():  # a palette of colours, not of greys
+        colours = np.asarray(image)  # their numbers in the palette
+        if highest.all() and colours.min() < colours.max():  # none is black: then colour 0 is not marked
+            return colours > 0
+        return (highest > 0) & (alpha > 0)
+    values = (highest.astype(np.uint16) * alpha // 255).astype(np.uint8)
+    if not values.any() and alpha.min() < alpha.max():  # painted in black on what is transparent
+        values = alpha
+    return _bright_or_labelled(values, mask.lossy)
+
+
+def _bright_or_labelled(values: np.ndarray, lossy: bool) -> np.ndarray:
+    """The marked ones of the values of a mask with one channel, (h, w)."""
+    white = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.max()
+    levels = np.unique(values)
+    just_below = (levels < levels[-1]) & (levels > levels[-1] - white / 32)
+    if levels[-1] <= white / 2:
+        return values > (levels[-1] / 2 if lossy else 0)  # what is 0 is not so any more in a lossy file
+    few = len(levels) <= 16 and not just_below.any()
+    return values > (0 if few and not lossy else white / 2)
+
+
+def _warn_if_dark(brightest: dict[Path, int]) -> None:
+    """Warn if 16-bit files, given with their highest values in [0, 255], use a quarter of the range or less.
+
+    One such file may be a dark image, but that all are means that a camera of 10, 12 or 14 bits has filled
+    the lower bits, and few grey levels remain of 256.
+    """
+    if brightest and max(brightest.values()) <= 64:
+        path, top = max(brightest.items(), key=lambda item: item[1])
+        warnings.warn(
+            f"expected 16-bit images that use the range up to 65535, got values of which {top + 1} of 256 "
+            f"grey levels remain, even in {str(path)!r}, the brightest; if a camera gave 10, 12 or 14 bits, "
+            "scale them up and save them anew",
+            stacklevel=3,
+        )
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def _in_order(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """As `pool.map`, but with at most `ahead` results at a time, waiting or in the making."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _with_axis(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
+    """The shape with an axis of this length inserted."""
+    return (*shape[:axis], length, *shape[axis:])

@@ -5,7 +5,8 @@ Accepted everywhere in minigan:
 * numpy arrays or torch tensors of shape (n, h, w), (n, h, w, c) or (n, c, h, w), with c = 1 or 3;
   `uint8` in [0, 255], or floating point in [-1, 1];
 * the path of a folder with image files (read in sorted order, sub-folders included; see `image_files`);
-* (n, d) arrays of floating point feature vectors, for the methods that take vectors.
+* (n, d) arrays of floating point feature vectors, or a DataFrame, for the methods that take vectors;
+* lists of images or of vectors, or the same as nested lists of numbers.
 
 Images stay `uint8` in memory, a quarter of what floats would need; `to_float` turns one batch at a time
 into floats on the device.
@@ -13,12 +14,12 @@ into floats on the device.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,7 +38,10 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
 
     Args:
         images: arrays or tensors (n, h, w), (n, h, w, c) or (n, c, h, w), c = 1 or 3, uint8 in [0, 255] or
-            float in [-1, 1]; the path of a folder of image files; or (n, d) vectors of floats.
+            float in [-1, 1]; the path of a folder of image files; (n, d) vectors of floats; a DataFrame
+            whose rows are vectors; a list of images or of vectors; or nested lists of numbers, which are
+            vectors (n, d), or images of whole numbers in [0, 255] or of floats in [-1, 1]. Floats that
+            rounding has put beyond [-1, 1], by 1e-5 at most, become -1 or 1.
         size: if given, every image is resized to size x size pixels (bilinear, antialiased; a
             non-square image is squeezed, not cropped): arrays by `resize`, files by `image_files`.
         channels: if given (1 or 3), files of a folder are converted to this many channels. Arrays are
@@ -48,11 +52,15 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image file.
-        TypeError: not an array, a tensor or a path.
+        TypeError: not an array, a tensor, a DataFrame, a list or a path; or no numbers in it.
         ValueError: empty, wrong shape, channels, data type or value range; NaN; unreadable file.
     """
     if isinstance(images, (str, Path)):
         return read_folder(images, size=size, channels=channels)
+    if isinstance(images, pd.DataFrame):
+        images = _from_frame(images)
+    elif isinstance(images, list | tuple):
+        images = _from_list(images)
     if isinstance(images, np.ndarray):
         # torch has no negative strides and no byte-swapped numbers; this copies only where it must.
         native = images.dtype.newbyteorder("=")
@@ -67,7 +75,8 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
         x = images.detach().cpu().contiguous()  # one layout, or convolutions would round differently
     else:
         raise TypeError(
-            f"expected a numpy array, a torch tensor or the path of a folder, got {type(images).__name__}"
+            "expected a numpy array, a torch tensor, a DataFrame, a list of numbers or the path of a folder, "
+            f"got {type(images).__name__}"
         )
     empty = x.ndim == 0 or len(x) == 0
     require(not empty, f"expected at least one image, got an empty set of shape {tuple(x.shape)}")
@@ -75,6 +84,12 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
     if x.ndim == 2:
         return _check_values(x, vectors=True)
     if x.ndim == 3:
+        require(
+            x.shape[2] not in (1, 3) or x.shape[1] <= 3,
+            "expected images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), got "
+            f"{tuple(x.shape)}; pass a single image as image[None], and images {x.shape[2]} pixels wide as "
+            "images[..., None]",
+        )
         x = x[:, None]  # (n, h, w) -> (n, 1, h, w)
     elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
         x = x.permute(0, 3, 1, 2).contiguous()  # (n, h, w, c) -> (n, c, h, w)
@@ -87,8 +102,51 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
     return x if size is None else resize(x, size)
 
 
+def _from_frame(frame: pd.DataFrame) -> np.ndarray:
+    """The rows of a DataFrame as vectors, (n, d) float64; missing values become NaN."""
+    for name, dtype in frame.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_complex_dtype(dtype):
+            raise TypeError(
+                f"expected columns of numbers, got {name!r} of type {dtype}; leave it out, or encode it as "
+                "numbers"
+            )
+    return frame.to_numpy(np.float64, na_value=np.nan)
+
+
+def _from_list(items: list | tuple) -> np.ndarray:
+    """Nested lists of numbers, or a list of arrays or tensors, as an array.
+
+    A number of Python has no uint8: whole numbers are floats in vectors, (n, d), and bytes in images.
+    """
+    first: object = items
+    while isinstance(first, list | tuple) and len(first):
+        first = first[0]
+    if not isinstance(first, int | float | np.generic | np.ndarray | Tensor | list | tuple):
+        raise TypeError(
+            f"expected lists of numbers, arrays or tensors, got one of {type(first).__name__}; pass a folder "
+            "of files by its path, and other things as a numpy array"
+        )
+    plain = [item.detach().cpu().numpy() if isinstance(item, Tensor) else item for item in items]
+    try:
+        array = np.asarray(plain)
+    except ValueError as error:  # numpy's word for it is "inhomogeneous"
+        raise ValueError(
+            "expected lists of one length, or images of one size, got some that differ; resize the images to "
+            "one size, or fill up the vectors"
+        ) from error
+    if isinstance(first, int) and array.dtype.kind == "i":
+        if array.ndim == 2:
+            return array.astype(np.float64)
+        if array.min() >= 0 and array.max() <= 255:
+            return array.astype(np.uint8)
+    return array
+
+
 def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
-    """Refuse NaN and values outside the range that the output of a generator can reach."""
+    """Refuse NaN and values outside the range that the output of a generator can reach.
+
+    What lies outside by no more than rounding is put into the range.
+    """
     if not x.is_floating_point():
         require(
             not vectors,
@@ -101,6 +159,7 @@ def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
             ".astype('uint8')",
         )
         return x
+    rounding = max(1e-5, 2 * torch.finfo(x.dtype).eps)  # half precision rounds more coarsely
     x = x.float()
     finite = bool(torch.isfinite(x).all())
     require(finite, "expected finite numbers, got NaN or infinite values; remove or repair these items first")
@@ -108,21 +167,11 @@ def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
         return x
     low, high = x.min().item(), x.max().item()
     require(
-        low >= -1 and high <= 1,
+        low >= -1 - rounding and high <= 1 + rounding,
         f"expected float images in [-1, 1], got values from {low:g} to {high:g}; pass uint8 images, or "
         "x / 127.5 - 1 for values in [0, 255]",
     )
-    return x
-
-
-def warn_if_unit_range(x: Tensor) -> None:
-    """Warn when float training images never go below 0: they were probably meant as [0, 1]."""
-    if x.ndim == 4 and x.is_floating_point() and x.min() >= 0:
-        warnings.warn(
-            "float images are read as [-1, 1], but none of these values is below 0; "
-            "if black is 0 and white is 1, pass 2 * x - 1",
-            stacklevel=4,
-        )
+    return x.clamp(-1, 1) if low < -1 or high > 1 else x
 
 
 def resize(x: Tensor, size: int) -> Tensor:
@@ -135,6 +184,8 @@ def resize(x: Tensor, size: int) -> Tensor:
     ]
     if x.dtype == torch.uint8:
         parts = [part.round().clamp(0, 255).to(torch.uint8) for part in parts]
+    else:  # a mean of pixels, but rounding may put it beyond them all
+        parts = [part.clamp(x.min(), x.max()) for part in parts]
     return torch.cat(parts)
 
 
@@ -176,7 +227,4 @@ def read_folder(folder: str | Path, *, size: int | None = None, channels: int | 
         FileNotFoundError: no such folder, or no image file in it.
         ValueError: a file cannot be read, or the images differ in size and no `size` is given.
     """
-    x = torch.from_numpy(read_images(find_images(folder), size, channels))
-    if x.ndim == 3:
-        return x[:, None]  # (n, h, w) -> (n, 1, h, w)
-    return x.permute(0, 3, 1, 2).contiguous()  # (n, h, w, 3) -> (n, 3, h, w)
+    return torch.from_numpy(read_images(find_images(folder), size, channels, channels_first=True))

@@ -9,6 +9,7 @@ gave after `minigan.load` for the inputs of the test below.
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,19 +87,47 @@ def test_tuples_stay_tuples(files):
     assert minigan.load(files["ALGANFeature"]).betas == (0.0, 0.9)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+@pytest.mark.parametrize("failing", ["save", "write_bytes", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch, failing):
     path = tmp_path / "a"
     checkpoint.write(path, {"class": "X"}, {"t": torch.ones(1)})
     before = path.read_bytes()
 
     def killed(*args):
+        if failing == "write_bytes":
+            args[0].open("wb").close()
         raise OSError("disk full")
 
-    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr({"save": checkpoint, "write_bytes": Path, "replace": os}[failing], failing, killed)
     with pytest.raises(OSError, match="disk full"):
         checkpoint.write(path, {"class": "X"}, {"t": torch.zeros(1)})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names that Linux has")
+@pytest.mark.parametrize("name", ["x" * 255, "\udcff.safetensors", "ü", "a\nb", ".a"])
+def test_any_name_can_be_saved_and_loaded(tmp_path, name):
+    detector = PCA().fit(points(30))
+    detector.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    np.testing.assert_array_equal(
+        minigan.load(tmp_path / name).anomaly_score(points(5)), detector.anomaly_score(points(5))
+    )
+
+
+def test_a_checkpoint_has_the_permissions_of_any_other_file(tmp_path):
+    (tmp_path / "other").touch()
+    checkpoint.write(tmp_path / "a", {"class": "X"}, {})
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs devices that Linux has")
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])
+def test_a_device_is_not_replaced(device):
+    with raises_sentence(OSError, "expected a file to save into", device, "a device or a pipe"):
+        checkpoint.write(device, {"class": "X"}, {})
+    assert Path(device).is_char_device()
 
 
 def test_a_checkpoint_replaces_an_older_one(tmp_path):

@@ -16,8 +16,8 @@ from minigan.images import (
     augment,
     resize,
     to_float,
-    warn_if_unit_range,
 )
+from minigan.inputs import warn_if_unit_range
 
 SIDES = st.integers(4, 9)  # more than 3, or an axis could be taken for channels
 COUNTS = st.integers(1, 5)

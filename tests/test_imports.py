@@ -14,7 +14,7 @@ CONTRACT = {"checks", "detector", "neural", "images"}
 ALLOWED = {
     "models": CONTRACT | {"blocks", "models._subclasses"},
     "blocks": {"blocks", "checks", "images"},
-    "data": {"data", "checks", "image_files", "paths"},
+    "data": {"data", "checks", "files", "image_files", "paths"},
     "tables": {"tables", "data", "checks"},
 }
 

@@ -20,7 +20,6 @@ import functools
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -31,6 +30,7 @@ from filelock import FileLock
 from minigan.data import sources
 from minigan.data.archives import DAMAGED
 from minigan.data.dataset import ARRAYS, Dataset, check_size
+from minigan.files import replacing
 from minigan.paths import data_folder
 
 TEXTS = ("name", "classes", "subclass_names", "defects")  # the fields of a Dataset besides the arrays
@@ -146,13 +146,8 @@ def _read_copy(copy: Path, options: dict[str, Any], state: str | None) -> Datase
 def _write_copy(copy: Path, options: dict[str, Any], state: str | None, dataset: Dataset) -> None:
     about = {key: getattr(dataset, key) for key in TEXTS} | {"options": options, "files": state}
     arrays = {key: getattr(dataset, key) for key in ARRAYS if getattr(dataset, key) is not None}
-    partial = copy.with_name(f"{copy.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as out:
-            np.savez(out, about=np.array(json.dumps(about)), **arrays)
-        os.replace(partial, copy)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(copy) as temporary, temporary.open("wb") as out:
+        np.savez(out, about=np.array(json.dumps(about)), **arrays)
 
 
 def _state_of(path: Path | None, beside: Callable[[Path], Path | None] | None) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,14 @@ from minigan.checks import require
 from minigan.data import sources
 from minigan.data.cache import cached
 from minigan.data.dataset import Dataset
-from minigan.data.folders import group_numbers, if_file, labelled_files, read_tree, warn_of_leaks
+from minigan.data.folders import (
+    group_numbers,
+    if_file,
+    labelled_files,
+    read_tree,
+    warn_of_empty_masks,
+    warn_of_leaks,
+)
 from minigan.image_files import read_images, read_masks, reason
 
 MVTEC = (
@@ -87,6 +95,9 @@ def mtd(size: int = 64, by_tile: bool = True) -> Dataset:
     {"MT_Free/Imgs/exp1_num_1.jpg": 0, ...}, if there is one, else from `tile_groups`.
     `by_tile=False` leaves the groups out: the papers' random split, which leaks.
 
+    It warns, when the photographs are read for the first time, of masks that mark nothing and of those that
+    belong to no photograph.
+
     Layout: MT_Free/Imgs/exp1_num_4727.jpg with its mask exp1_num_4727.png; and so MT_Blowhole, MT_Break,
     MT_Crack, MT_Fray, MT_Uneven. Source: Huang, Qiu and Yuan, Surface defect saliency of magnetic tile, The
     Visual Computer 36, 2020; the authors' repository, which states no licence.
@@ -100,8 +111,19 @@ def mtd(size: int = 64, by_tile: bool = True) -> Dataset:
 @cached("mtd")
 def read_mtd(path: Path, size: int) -> Dataset:
     """The magnetic tiles with their groups; see `mtd`."""
-    files, labels = labelled_files(path, [f"MT_{kind}" for kind in TILES], ".jpg")
+    folders = [f"MT_{kind}" for kind in TILES]
+    files, labels = labelled_files(path, folders, ".jpg")
     images = read_images(files, size, 1, "mtd")
+    masks = read_masks([if_file(file.with_suffix(".png")) for file in files], (size, size))
+    warn_of_empty_masks(masks, files, labels)
+    known = {file.with_suffix("") for file in files}
+    stray = [file for file in labelled_files(path, folders, ".png")[0] if file.with_suffix("") not in known]
+    if stray:
+        warnings.warn(
+            f"expected masks named like the photographs, got {len(stray)} that belong to none of them, "
+            f"{str(stray[0])!r} for one; rename or remove these",
+            stacklevel=2,
+        )
     keys = [file.relative_to(path).as_posix() for file in files]
     groups = tile_groups(keys)
     if (path / "groups.json").is_file():  # better known
@@ -112,7 +134,7 @@ def read_mtd(path: Path, size: int) -> Dataset:
         images=images,
         labels=labels,
         classes=("good", *(kind.lower() for kind in TILES[1:])),
-        masks=read_masks([if_file(file.with_suffix(".png")) for file in files], (size, size)),
+        masks=masks,
         groups=groups,
         defects=True,
     )

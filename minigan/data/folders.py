@@ -9,20 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from minigan.data.dataset import Dataset, check_size
-from minigan.image_files import SUFFIXES, find_images, read_images, read_masks
+from minigan.image_files import find_images, list_folder, read_images, read_masks, walk
 
 
 def folder(path: str | Path, size: int | None = None, grayscale: bool = False) -> Dataset:
     """Any folder of images, recognised by its sub-folders. No copy of it is kept in the data folder.
 
     With `train/` and `test/`, and all training images in `train/good`, it is a defect set: the other folders
-    in `test/` are the defects, and `ground_truth/<defect>/<name>_mask.png` their masks. With `train/` and
+    in `test/` are the defects, and `ground_truth/<defect>/<name>_mask.png` their masks (or `<name>.png`, or
+    another kind of image file; what counts as marked says `image_files.read_masks`). With `train/` and
     `test/` and a sub-folder for each class in them, perhaps `val/` too, it has classes and an official split;
     what is in `val/` counts as test. Otherwise each sub-folder is a class, and images without sub-folders are
     of a single class.
 
-    Classes are in the order of their names. Without a `size` all images must have the same; with `grayscale`
-    they are made grey, else they are colour when any of them is.
+    It warns, and leaves all masks out, where some defective images have none; it warns of masks that mark
+    nothing, and of those that belong to no image.
+
+    Classes are in the order of their names. Symbolic links are followed. Without a `size` all images must
+    have the same; with `grayscale` they are made grey, else they are colour when any of them is.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
@@ -89,7 +93,7 @@ def read_tree(
         labels=labels,
         classes=tuple(kind or path.resolve().name for kind in classes),
         official=None if parts == [""] else official,
-        masks=_masks(path, files, labels, images.shape[1:3]) if defects else None,
+        masks=_masks(path, found, labels, images.shape[1:3]) if defects else None,
         groups=groups,
         defects=defects,
     )
@@ -99,9 +103,8 @@ def _subfolders(path: Path) -> list[str]:
     """The names of the sub-folders, sorted; ValueError when images lie beside them."""
     if not path.is_dir():
         return []
-    visible = sorted(x for x in path.iterdir() if not x.name.startswith("."))
-    folders = [x.name for x in visible if x.is_dir()]
-    loose = [x.name for x in visible if x.is_file() and x.suffix.lower() in SUFFIXES]
+    inside, files = list_folder(path)
+    folders, loose = [x.name for x in inside], [x.name for x in files]
     if folders and loose:
         raise ValueError(
             f"expected all images in sub-folders of {str(path)!r}, got {loose[0]!r} beside them; put the "
@@ -110,23 +113,42 @@ def _subfolders(path: Path) -> list[str]:
     return folders
 
 
-def _masks(path: Path, files: list[Path], labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
+def _masks(
+    path: Path, found: list[tuple[Path, str, str]], labels: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray | None:
     """The masks in ground_truth/; None if there are none, or, with a warning, if some are missing."""
     truth = path / "ground_truth"
-    masks = [
-        if_file(truth / file.parent.name / f"{file.stem}_mask.png") if label else None
-        for file, label in zip(files, labels, strict=True)
-    ]
-    lacking = [file for file, mask, label in zip(files, masks, labels, strict=True) if label and mask is None]
-    if not lacking:
-        return read_masks(masks, shape)
-    if any(masks):
+    places = [file.relative_to(path / part).with_suffix("") for file, _, part in found]
+    masks_at = (
+        {}
+        if not truth.is_dir()
+        else {file.relative_to(truth).with_suffix(""): file for file in sorted(walk(truth))}
+    )
+    names = [[place.with_name(f"{place.name}_mask"), place] for place in places]
+    masks = [next((masks_at[name] for name in pair if name in masks_at), None) for pair in names]
+    files = [file for file, *_ in found]
+    lacking = [file for file, mask, label in zip(files, masks, labels, strict=True) if label and not mask]
+    used = {name for pair in names for name in pair}
+    stray = [file for name, file in masks_at.items() if name not in used]
+    of_no_image = f"{len(stray)} of no image, {stray[0].name!r} for one" if stray else ""
+    if lacking:
+        if truth.is_dir():
+            also = f", but {of_no_image}" if stray else ""
+            warnings.warn(
+                f"expected a mask for every defective image in {str(truth)!r}, got none for {len(lacking)} "
+                f"of them, {lacking[0].name!r} for one{also}; name them like their images, 000_mask.png for "
+                "000.png, since all masks are left out now",
+                stacklevel=2,
+            )
+        return None
+    if stray:
         warnings.warn(
-            f"{len(lacking)} defective images have no mask in {str(truth)!r}, {lacking[0].name!r} for one; "
-            "all masks are left out",
+            f"expected only masks of its images in {str(truth)!r}, got {of_no_image}; rename or remove these",
             stacklevel=2,
         )
-    return None
+    read = read_masks([mask if label else None for mask, label in zip(masks, labels, strict=True)], shape)
+    warn_of_empty_masks(read, files, labels)
+    return read
 
 
 # --- what other sets use --------------------------------------------------------------------------------
@@ -142,6 +164,18 @@ def labelled_files(path: Path, classes: Sequence[str], suffix: str = "") -> tupl
 def if_file(path: Path) -> Path | None:
     """The path, if there is such a file."""
     return path if path.is_file() else None
+
+
+def warn_of_empty_masks(masks: np.ndarray, files: Sequence[Path], labels: np.ndarray) -> None:
+    """Warn when the masks, (n, h, w) bool, of some defective images mark nothing; `files` are the images."""
+    empty = np.flatnonzero((labels > 0) & ~masks.any((1, 2)))
+    if len(empty):
+        warnings.warn(
+            f"expected a mask that marks something for every defective image, got none for {len(empty)} of "
+            f"{(labels > 0).sum()}, {str(files[empty[0]])!r} for one; check their masks, since all of their "
+            "pixels count as normal now",
+            stacklevel=2,
+        )
 
 
 def group_numbers(keys: Sequence[object], names: Sequence[str]) -> np.ndarray:

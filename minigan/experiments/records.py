@@ -28,6 +28,7 @@ from filelock import FileLock
 
 from minigan import metrics, tables
 from minigan.checks import require
+from minigan.files import replacing
 from minigan.paths import data_folder
 from minigan.tables.cells import KEY, Cell
 
@@ -130,9 +131,8 @@ def save_outputs(cell: Cell, arrays: Mapping[str, np.ndarray], folder: str | Pat
     """Write the arrays of a run, whole or not at all."""
     path = outputs_file(cell, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".tmp").open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
-    path.with_suffix(".tmp").replace(path)
 
 
 def outputs_file(cell: Cell, folder: str | Path | None) -> Path:
