@@ -270,7 +270,8 @@ class AGAD(NeuralDetector):
         """Which statistics normalise x_hat in G, and whether the running ones change."""
         if not self.lambda_adcon:  # the pass only measures
             return blocks.running_norms(self.G)
-        return nullcontext() if self.average_both_passes else blocks.unchanged_statistics(self.G)
+        shares = not (self.auxiliary_norms or self.average_both_passes)
+        return blocks.unchanged_statistics(self.G) if shares else nullcontext()
 
     def score_step(self, x: Tensor) -> Tensor:
         """||x - G(x)||_2 (section 3.3.3): (n, c, h, w) -> (n,)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from itertools import product
 from typing import Any
 
@@ -78,7 +79,7 @@ class Cell:
         arguments = ", ".join(f"{name}={value}" for name, value in sorted(self.split.items()))
         return f"{self.protocol}({arguments})" if arguments else self.protocol
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, ...]:
         """The cell as text, in the order of `KEY`: the same for equal cells, and as it stands in the file.
 
@@ -102,6 +103,12 @@ class Cell:
         return replace(self, label="", settings=settings).key
 
 
+@cache
+def _once(declare: Callable[[], Iterable[Cell]]) -> tuple[Cell, ...]:
+    """What a table declares, asked for once: some have thousands of cells, and every page wants them."""
+    return tuple(declare())
+
+
 @dataclass(frozen=True)
 class Table:
     """A set of cells under one name. It may include cells of other tables, whose records it then shares."""
@@ -119,7 +126,7 @@ class Table:
         """The runs of this budget: an empty list if none are declared, ValueError for an unknown budget."""
         require(budget in BUDGETS, f"expected a budget, got {budget!r}; choose one of {', '.join(BUDGETS)}")
         declared = {"quick": self.quick, "paper": self.paper}[budget]
-        return [] if declared is None else list(declared())
+        return [] if declared is None else list(_once(declared))
 
     def owns(self, cell: Cell) -> bool:
         """Whether a cell was declared for this table, and not taken from another one.
