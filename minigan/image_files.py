@@ -169,10 +169,10 @@ def read_masks(files: Sequence[Path | None], shape: tuple[int, int]) -> np.ndarr
 
     * In black and white, what is brighter than half of the range; the smooth edge of a shape and the noise of
       a JPEG do not count.
-    * Where the values are numbers or colours of classes, everything but 0, or black. They are taken for that
-      when nothing is brighter than half of the range (a mask of 0 and 1), in a palette of colours (there,
-      colour 0 is not marked if none is black), and where there are at most 16 values, none of them just below
-      the highest.
+    * Where the values are numbers or colours of classes, everything but 0, or black; if neither occurs, the
+      lowest value, or colour 0, is not marked. They are taken for that when nothing is brighter than half of
+      the range (a mask of 0 and 1), in a palette of colours, and where there are at most 16 values, none of
+      them just below the highest.
     * Of colours the brightest channel counts. What is transparent is not marked.
 
     A pixel of the result is marked when any part of it is: a thin scratch must not vanish when images become
@@ -342,10 +342,11 @@ def _bright_or_labelled(values: np.ndarray, lossy: bool) -> np.ndarray:
     white = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.max()
     levels = np.unique(values)
     just_below = (levels < levels[-1]) & (levels > levels[-1] - white / 32)
+    ground = levels[0] if len(levels) > 1 else 0
     if levels[-1] <= white / 2:
-        return values > (levels[-1] / 2 if lossy else 0)  # what is 0 is not so any more in a lossy file
+        return values > (levels[-1] / 2 if lossy else ground)  # what was 0 is not so any more in a lossy file
     few = len(levels) <= 16 and not just_below.any()
-    return values > (0 if few and not lossy else white / 2)
+    return values > (ground if few and not lossy else white / 2)
 
 
 def _warn_if_dark(brightest: dict[Path, int]) -> None:

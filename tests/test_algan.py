@@ -156,6 +156,19 @@ def test_batches_of_one_epoch_have_latents_of_their_own():
 # ---------------------------------------------------------------------- the discriminator's batches
 
 
+def test_shared_latents_are_one_batch_for_all_batches_of_the_epochs():
+    """Algorithm 1 to the letter; drawn anew every n_z epochs."""
+    detector, seen = prepared(shared_latents=True), []
+    for detector.epoch_ in (1, 2, 3, 4):
+        detector.start_epoch()
+        for z in (detector.z_d, detector.z_g):
+            assert len(z) == detector.steps_per_epoch_ > 1
+            assert torch.equal(z, z[:1].expand_as(z))
+        seen.append(detector.z_d[0])
+    assert torch.equal(seen[1], seen[2])
+    assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[2], seen[3])
+
+
 def test_the_first_epoch_has_no_buffered_fakes_and_later_ones_have():
     detector = prepared()
     seen = inputs_of(detector.D)
@@ -629,10 +642,11 @@ def rejects_a_ring(detector: ALGANFeature) -> float:
     return metrics.auroc(np.repeat([0, 1], 1000), detector.anomaly_score(x))
 
 
-# Measured for seeds 0, 1 and 2: the mean distances differ by a factor of 3.6; the AUROC of the ring is 0.999, with
-# a plain GAN at most 0.5. With the batch's own statistics ("batch") neither holds on this toy, whatever the
-# seed: batch norm scales the wide latents back. With "running" it depends on rounding: seed 0 gave an AUROC
-# of 0.999 on one processor and 0.770 on another, seeds 0 to 4 there 0.77 to 1.00 (a plain GAN 0.31 to 0.70).
+# Measured for seeds 0, 1 and 2: the mean distances differ by a factor of 3.6; the AUROC of the ring is
+# 0.999, with a plain GAN at most 0.5. With the batch's own statistics ("batch") neither holds on this toy,
+# whatever the seed: batch norm scales the wide latents back. With "running" it depends on rounding: seed 0
+# gave an AUROC of 0.999 on one processor and 0.770 on another, seeds 0 to 4 there 0.77 to 1.00 (a plain GAN
+# 0.31 to 0.70).
 def test_pseudo_anomalies_surround_the_data_and_teach_d_to_reject_a_ring():
     x, settings = points(1000), TOY | {"batch_norm": "none"}
     detector = ALGANFeature(**settings).fit(x)

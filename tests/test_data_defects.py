@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from data_trees import leaves_tree, mtd_tree, mvtec_tree, picture
 from helpers import raises_sentence
+from PIL import Image
 
 from minigan import data, image_files, protocols
 from minigan.data.sources import SOURCES
@@ -47,6 +48,36 @@ def test_mtd_with_a_file_of_groups(home):
     (home / "mtd" / "groups.json").write_text("[1]")
     with raises_sentence(ValueError, "groups.json", "JSON"):
         data.load("mtd")
+
+
+@pytest.mark.parametrize("value", [1, 2, 200])
+def test_mtd_with_masks_of_other_values(home, value):
+    mtd_tree(home / "mtd")
+    for mask in (home / "mtd").rglob("*.png"):
+        marked = np.asarray(Image.open(mask)) > 0
+        Image.fromarray(marked * np.uint8(value)).save(mask)
+    dataset = data.load("mtd", size=16)
+    np.testing.assert_array_equal(dataset.masks.any((1, 2)), dataset.labels > 0)
+
+
+@pytest.mark.parametrize("how", ["black", "absent"])
+def test_mtd_with_masks_that_mark_nothing(home, how):
+    mtd_tree(home / "mtd")
+    for mask in (home / "mtd" / "MT_Crack").rglob("*.png"):
+        picture(mask, 0, (22, 40))
+        if how == "absent":
+            mask.unlink()
+    with pytest.warns(
+        UserWarning, match="marks something.*got none for 2 of 6, '.*MT_Crack/.*check their masks"
+    ):
+        data.load("mtd", size=16)
+
+
+def test_mtd_with_masks_of_no_photograph(home):
+    mtd_tree(home / "mtd")
+    (home / "mtd" / "MT_Break" / "Imgs" / "other.png").write_bytes(b"not read")
+    with pytest.warns(UserWarning, match="named like the photographs, got 1 .*other.png' for one; rename"):
+        assert len(data.load("mtd", size=16)) == 16
 
 
 def test_mtd_without_its_photographs(home):
@@ -120,7 +151,7 @@ def test_mvtec(home):
 def test_masks_that_do_not_belong_to_the_images_are_left_out(home, masks):
     mvtec_tree(home / "mvtec", masks=masks)
     if masks:
-        with pytest.warns(UserWarning, match="1 defective images have no mask.*'001.png'"):
+        with pytest.warns(UserWarning, match="none for 1 of them, '001.png' for one; name them"):
             assert data.load("mvtec").masks is None
     else:
         assert data.load("mvtec").masks is None

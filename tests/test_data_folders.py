@@ -175,3 +175,129 @@ def test_a_wrong_folder_is_refused(tmp_path):
         data.load("folder", path=tmp_path / "x")
     with raises_sentence(ValueError, "from 8 to 1024, got 4"):
         data.load("folder", path=tmp_path / "x", size=4)
+
+
+# --- links ----------------------------------------------------------------------------------------------
+
+
+def test_linked_folders_are_read_like_others(tmp_path):
+    """As parts, as classes, inside of classes, and as the whole set; also when they form a circle."""
+    for i, place in enumerate(("train/good", "test/good", "test/crack/deep", "ground_truth/crack/deep")):
+        picture(
+            tmp_path / "elsewhere" / place / ("0_mask.png" if i == 3 else "0.png"),
+            10 * i,
+            mark=(i, 0, 2 * i, 1),
+        )
+    top = tmp_path / "set"
+    (top / "test").mkdir(parents=True)
+    (top / "train").symlink_to(tmp_path / "elsewhere" / "train")
+    (top / "ground_truth").symlink_to(tmp_path / "elsewhere" / "ground_truth")
+    (top / "test" / "crack").mkdir()
+    (top / "test" / "crack" / "deep").symlink_to(tmp_path / "elsewhere" / "test" / "crack" / "deep")
+    (top / "test" / "good").symlink_to(tmp_path / "elsewhere" / "test" / "good")
+    (top / "test" / "good" / "circle").symlink_to(top / "test" / "good")
+    (tmp_path / "link").symlink_to(top)
+    for path in (top, tmp_path / "link"):
+        dataset = data.load("folder", path=path)
+        assert dataset.name == "set" and dataset.classes == ("good", "crack") and dataset.defects
+        assert dataset.official.tolist() == ["train", "test", "test"] and dataset.labels.tolist() == [0, 1, 0]
+        assert dataset.images[:, 9, 0].tolist() == [0, 20, 10]
+        assert dataset.masks.sum((1, 2)).tolist() == [0, 3, 0]
+
+
+@pytest.mark.parametrize("link", ["dog", "train", "cat/deep", "cat/1.png"])
+def test_links_that_lead_nowhere_are_named(tmp_path, link):
+    picture(tmp_path / "pets" / "cat" / "0.png")
+    (tmp_path / "pets" / link).symlink_to(tmp_path / "nowhere")
+    with raises_sentence(FileNotFoundError, f"{link}', whose target is missing"):
+        data.load("folder", path=tmp_path / "pets")
+
+
+# --- masks ----------------------------------------------------------------------------------------------
+
+
+def defect_set(top: Path, *masks: str, good: int = 1) -> Path:
+    """A set with two scratched images 0.png and 1.png, and masks of these names, which mark one pixel."""
+    picture(top / "train" / "good" / "0.png")
+    for i in range(good):
+        picture(top / "test" / "good" / f"{i}.png")
+    for i in range(2):
+        picture(top / "test" / "scratch" / f"{i}.png")
+    for name in masks:
+        picture(top / "ground_truth" / name, mark=(0, 0, 1, 1))
+    return top
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["scratch/0_mask.png", "scratch/1_mask.png"],
+        ["scratch/0.png", "scratch/1.png"],
+        ["scratch/0_mask.bmp", "scratch/1_mask.TIFF"],
+        ["scratch/0.tif", "scratch/1_mask.gif", "good/0.png", "good/0_mask.png"],
+    ],
+)
+def test_masks_are_found_by_name(tmp_path, names):
+    dataset = data.load("folder", path=defect_set(tmp_path / "set", *names))
+    assert dataset.labels.tolist() == [0, 0, 1, 1] and dataset.masks.sum((1, 2)).tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["scratch/0_mask.png"], "got none for 1 of them, '1.png' for one; name them"),
+        (
+            ["scratch/0_gt.png", "scratch/1_gt.png"],
+            "none for 2 of them.*but 2 of no image, '0_gt.png' for one; name",
+        ),
+        (["scratches/0_mask.png", "0.png"], "none for 2 of them.*but 2 of no image, '0.png' for one"),
+        (["scratch/0/0.png", "scratch/1/0.png"], "none for 2 of them.*but 2 of no image"),
+        (["scratch/.hidden.png"], "none for 2 of them, '0.png' for one; name them like their images"),
+    ],
+)
+def test_masks_that_are_missing_get_a_sentence(tmp_path, names, words):
+    defect_set(tmp_path / "set", *names)
+    with pytest.warns(UserWarning, match=f"expected a mask for every defective image.*{words}"):
+        assert data.load("folder", path=tmp_path / "set").masks is None
+
+
+@pytest.mark.parametrize(
+    "stray", ["scratch/2_mask.png", "scratch/copy of 0.png", "crack/0.png", "x.png", "good/9.png"]
+)
+def test_masks_of_no_image_get_a_sentence(tmp_path, stray):
+    names = ["scratch/0_mask.png", "scratch/1_mask.png", stray]
+    words = f"expected only masks of its images.*got 1 of no image, '{Path(stray).name}' for one; rename"
+    defect_set(tmp_path / "set", *names)
+    with pytest.warns(UserWarning, match=words):
+        assert data.load("folder", path=tmp_path / "set").masks.any((1, 2)).tolist() == [
+            False,
+            False,
+            True,
+            True,
+        ]
+
+
+def test_a_set_without_masks_has_none(tmp_path, recwarn):
+    assert data.load("folder", path=defect_set(tmp_path / "set")).masks is None
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_masks_that_mark_nothing_get_a_sentence(tmp_path, size):
+    defect_set(tmp_path / "set", "scratch/0_mask.png", "scratch/1_mask.png")
+    picture(tmp_path / "set" / "ground_truth" / "scratch" / "1_mask.png")  # black
+    with pytest.warns(
+        UserWarning, match="marks something.*got none for 1 of 2, '.*scratch/1.png' for one; check"
+    ):
+        masks = data.load("folder", path=tmp_path / "set", size=size).masks
+    assert masks.any((1, 2)).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("value", [1, 2, 127, 128, 255])
+def test_masks_of_every_value_mark(tmp_path, value):
+    """There was a time when 0 and 1 marked nothing, and nobody was told."""
+    top = defect_set(tmp_path / "set", "scratch/0_mask.png", "scratch/1_mask.png")
+    mask = np.zeros((10, 12), np.uint8)
+    mask[2:4, 3:6] = value
+    Image.fromarray(mask).save(top / "ground_truth" / "scratch" / "0_mask.png")
+    np.testing.assert_array_equal(data.load("folder", path=top).masks[2], mask > 0)

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import raises_sentence, zeros
@@ -151,10 +152,158 @@ def test_arrays_that_hold_no_numbers(dtype):
         as_tensor(np.zeros((4, 8, 8)).astype(dtype))
 
 
-@pytest.mark.parametrize("thing", [None, [], [[1, 2]], 3, {"images": 1}])
+@pytest.mark.parametrize("thing", [None, 3, {"images": 1}, pd.Series([1.0, 2.0]), iter([1.0])])
 def test_things_that_are_no_images(thing):
     with raises_sentence(TypeError, "numpy array", "folder", type(thing).__name__):
         as_tensor(thing)
+
+
+# ---------------------------------------------------------------------- single images
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (20, 32, 3), (32, 4, 3), (16, 16, 1)])
+@pytest.mark.parametrize("kind", [np.zeros, torch.zeros])
+def test_a_single_image_with_channels_gets_a_hint(shape, kind):
+    for dtype in (kind(0).dtype, np.uint8 if kind is np.zeros else torch.uint8):
+        with raises_sentence(ValueError, str(shape), "a single image as image[None]", "images[..., None]"):
+            as_tensor(kind(shape, dtype=dtype))
+        assert as_tensor(kind(shape, dtype=dtype)[None]).shape == (1, shape[2], *shape[:2])
+        narrow = as_tensor(kind(shape, dtype=dtype)[..., None])  # the second hint: three pixels wide
+        assert narrow.shape == (shape[0], 1, *shape[1:])
+
+
+@pytest.mark.parametrize("shape", [(16, 3, 3), (3, 16, 16), (5, 2, 3), (7, 16, 4), (5, 1, 1)])
+def test_what_can_be_no_single_colour_image_is_grey_images(shape):
+    assert as_tensor(np.zeros(shape, np.uint8)).shape == (shape[0], 1, *shape[1:])
+
+
+# ---------------------------------------------------------------------- tables and lists
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "int64", "uint8", "bool", "Int64", "Float32", "boolean"]
+)
+def test_the_rows_of_a_table_are_vectors(dtype):
+    values = np.arange(12).reshape(4, 3) % (2 if dtype in ("bool", "boolean") else 100)
+    frame = pd.DataFrame(values, columns=list("abc"), index=list("wxyz")).astype(dtype)
+    result = as_tensor(frame)
+    assert result.dtype == torch.float32
+    np.testing.assert_array_equal(result, values)
+
+
+def test_tables_of_mixed_numbers_and_of_images_by_row():
+    frame = pd.DataFrame({"a": [1, 2], "b": [0.5, -3.0], "c": pd.array([4, 5], "Int8")})
+    np.testing.assert_array_equal(as_tensor(frame), [[1, 0.5, 4], [2, -3, 5]])
+    frame.columns = ["a", "a", "a"]
+    assert as_tensor(frame).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["1", "2"],
+        pd.Categorical(["u", "v"]),
+        pd.to_datetime(["2020-01-01", "2020-01-02"]),
+        [1 + 2j, 3],
+        [[1], [2]],
+        pd.to_timedelta([1, 2]),
+    ],
+    ids=["text", "categories", "times", "complex", "lists", "durations"],
+)
+def test_tables_with_columns_of_other_things(column):
+    with raises_sentence(TypeError, "expected columns of numbers, got 'name' of type", "leave it out"):
+        as_tensor(pd.DataFrame({"a": [0.5, 1.5], "name": column}))
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, pd.NA])
+def test_tables_with_missing_values(missing):
+    frame = pd.DataFrame({"a": [0.5, 1.5], "b": pd.Series([1, 2], dtype="Float64")})
+    frame.loc[1, "b"] = missing
+    with raises_sentence(ValueError, "NaN or infinite"):
+        as_tensor(frame)
+    for empty in (frame[:0], frame[[]]):
+        with raises_sentence(ValueError, "expected"):
+            as_tensor(empty)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("values", [[[1, 2], [3, 4]], [[0.5, 1], [2, 300]], [[-1.0, 1e6]]])
+def test_nested_lists_are_vectors(kind, values):
+    result = as_tensor(kind(kind(row) for row in values))
+    assert result.dtype == torch.float32
+    np.testing.assert_array_equal(result, np.array(values, np.float32))
+
+
+def test_nested_lists_are_images():
+    x = zeros(5)
+    assert torch.equal(as_tensor(x.tolist()), as_tensor(x))
+    colour = zeros(5, channels=3)
+    assert torch.equal(as_tensor(colour.tolist()), as_tensor(colour))
+    floats = (x / 127.5 - 1).astype(np.float32)
+    assert torch.equal(as_tensor(floats.tolist()), as_tensor(floats))
+
+
+@pytest.mark.parametrize(
+    "form", [list, lambda x: tuple(torch.from_numpy(x)), lambda x: [i.tolist() for i in x]]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lists_of_images(form, channels):
+    x = zeros(5, channels)
+    assert torch.equal(as_tensor(form(x)), as_tensor(x))
+    assert torch.equal(as_tensor(form(x), size=8), as_tensor(x, size=8))
+
+
+def test_lists_of_tensors_with_gradients():
+    x = torch.rand(3, 1, 4, 4, requires_grad=True)
+    assert torch.equal(as_tensor(list(x)), x.detach())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[[1, 2], [3]], [zeros(1)[0], zeros(1)[0, :8]], [torch.zeros(2), torch.zeros(3)], [[0.5], 2.0]],
+    ids=["lists", "arrays", "tensors", "depths"],
+)
+def test_lists_of_different_lengths(values):
+    with raises_sentence(ValueError, "expected lists of one length, or images of one size", "resize"):
+        as_tensor(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["a.png", "b.png"], "got one of str"),
+        ([[None, 1]], "got one of NoneType"),
+        ([[1.0, None]], "got an array of object"),
+        ([[1.0, "2"]], "got an array of <U"),
+        ([1j], "got one of complex"),
+    ],
+)
+def test_lists_of_other_things(values, words):
+    with raises_sentence(TypeError, "expected", "numbers", words):
+        as_tensor(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], "at least one image"),
+        ([[]], "with pixels"),
+        ([1.0, 2.0], "(2,)"),
+        ([[[-1, 0]]], "uint8"),
+        ([[[0, 256]]], "uint8"),
+        ([[True, False]], "torch.bool"),
+        ([[[0.0, 7.5]]], "[-1, 1]"),
+        ([[np.nan, 1.0]], "NaN"),
+        ([np.arange(4).reshape(2, 2)], "uint8"),
+        ([[10**30, 1]], "numbers"),
+    ],
+)
+def test_lists_of_numbers_that_cannot_be(values, words):
+    with raises_sentence((ValueError, TypeError), words):
+        as_tensor(values)
+
+
+# ---------------------------------------------------------------------- values
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -176,6 +325,43 @@ def test_images_in_the_unit_range_are_taken_but_with_a_warning():
         warnings.simplefilter("error")
         warn_if_unit_range(torch.zeros(3, 1, 4, 4, dtype=torch.uint8))
         warn_if_unit_range(torch.rand(3, 4))  # vectors have no range
+
+
+@pytest.mark.parametrize("beyond", [1e-7, 2e-7, 9.5e-6])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_rounding_has_put_beyond_the_range_is_put_back(beyond, sign, dtype):
+    x = np.linspace(-1, 1, 48).reshape(3, 4, 4).astype(dtype)
+    x[1, 2, 2] = sign * (1 + beyond)
+    before = x.copy()
+    result = as_tensor(x)
+    np.testing.assert_array_equal(result[:, 0], x.clip(-1, 1).astype(np.float32))
+    np.testing.assert_array_equal(x, before)  # the user's own array is left alone
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_rounds_more_coarsely(dtype):
+    x = torch.ones(2, 1, 4, 4, dtype=dtype)
+    x[0] = torch.nextafter(x[0], 2 * x[0])
+    assert x.max() > 1 and as_tensor(x).max() == 1
+    with raises_sentence(ValueError, "[-1, 1]"):
+        as_tensor(1.05 * x)
+
+
+@pytest.mark.parametrize("beyond", [1.1e-5, 2e-5, 1e-3])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_more_than_rounding_is_refused(beyond, sign):
+    with raises_sentence(ValueError, "[-1, 1], got values from", f"{sign * (1 + beyond):g}"):
+        as_tensor(np.full((2, 4, 4), sign * (1 + beyond)))
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0, 0.3])
+def test_constant_float_images_may_be_resized_before_and_after(value):
+    x = torch.full((20, 3, 37, 53), value)
+    for mode in ("bilinear", "bicubic"):
+        theirs = torch.nn.functional.interpolate(x, (64, 64), mode=mode, antialias=True)
+        assert as_tensor(theirs).abs().max() <= 1
+    assert (resize(x, 64) == value).all() and (resize(x, 16) == value).all()
 
 
 # ---------------------------------------------------------------------- sizes

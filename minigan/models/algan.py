@@ -16,11 +16,11 @@ against "everything around it", and its raw output is the anomaly score.
 
 What the paper leaves open, and how it is read here:
 
-* Buffer size: section 3.1 says twice the training set, section 4.1 twice the batch. Default 4.1
-  (`buffer_batches=2`); `buffer_batches="training set"` is 3.1.
-* "Update frequency of latents" n_z = 2: Algorithm 1 draws new latents every second *epoch*. Here latents for
-  a whole epoch are drawn, different ones for each batch, and used for two epochs. Epoch 1 draws too.
-* Epoch 1 has no loss on buffered fakes (Algorithm 1, line 10); fresh fakes then have weight 1, not xi.
+* Buffer size: twice the batch (section 4.1), or `"training set"`, twice the training set (section 3.1).
+* "Update frequency of latents" n_z = 2: Algorithm 1 draws new latents every second *epoch*, and in epoch 1. To
+  the letter it draws one batch, for all batches of these epochs (`shared_latents=True`). Here each batch of
+  an epoch has latents of its own, used for two epochs.
+* Epoch 1 has no loss on buffered fakes (Algorithm 1, line 10); fresh fakes then have weight 1.
 * The weights alpha and 1 - alpha (Eq. 3) result from drawing each latent from the mixture (Eq. 2).
 * Which statistics batch norm uses for D's fakes: normal and anomalous latents share one pass (Algorithm 1,
   line 9) and so one set of statistics, `batch_norm="batch"`. That decides how far the anomalous fakes spread,
@@ -28,13 +28,11 @@ What the paper leaves open, and how it is read here:
 * The generator's loss is -log D(G(z)), as in DCGAN. `saturating=True` is Eq. 3 taken literally.
 * Widths double from 64 at the image, as in DCGAN, up to 512; feature networks have 512. Initial weights are
   N(0, 0.02^2), as in DCGAN (PyTorch's default without batch norm). A batch holds no buffered item twice.
-* Features are standardised with the training set's mean and standard deviation; the rotations are equally
-  spaced.
-* Selection: the paper keeps the epoch with the best AUROC on anomalous validation images. Here the last
-  epoch counts; `use_weights("best_validation")` switches to the paper's choice.
+* Features are standardised with the training set's mean and standard deviation. Rotations are equally spaced.
+* The paper keeps the epoch with the best AUROC on anomalous validation images, here
+  `use_weights("best_validation")`; without it the last epoch counts.
 
-Not in this file: the tables of experiments, and the augmentations that section 4.2 lists for each category of
-MVTec AD; both are in `minigan.tables.algan`.
+Not in this file but in `minigan.tables.algan`: experiments, and the augmentations of section 4.2.
 """
 
 from __future__ import annotations
@@ -134,6 +132,8 @@ class ALGAN(NeuralDetector):
     xi: float = 0.75
     #: Draw new latents every n_z epochs.
     n_z: int = 2
+    #: One batch of latents for all batches of these epochs (Algorithm 1 to the letter), or others for each.
+    shared_latents: bool = False
     #: Updates of D per batch; G has one.
     n_dis: int = 2
     #: Size of the buffer in batches; 0 = no buffer; "training set" = twice the training set (section 3.1).
@@ -184,9 +184,10 @@ class ALGAN(NeuralDetector):
             batches = twice if self.buffer_batches == "training set" else self.buffer_batches
             self.buffer = blocks.ReplayBuffer(batches * self.batch_size_, self.rng_) if batches else None
         if self.epoch_ == 1 or self.epoch_ % self.n_z == 0:
-            shape = (self.steps_per_epoch_, self.batch_size_)
-            self.z_d = self.latents(*shape, alpha=self.alpha)  # (m, b, z_dim), line 3
-            self.z_g = self.latents(*shape)  # (m, b, z_dim), line 4
+            steps = self.steps_per_epoch_
+            shape = (1 if self.shared_latents else steps, self.batch_size_)
+            self.z_d = self.latents(*shape, alpha=self.alpha).expand(steps, -1, -1)  # (m, b, z_dim), line 3
+            self.z_g = self.latents(*shape).expand(steps, -1, -1)  # (m, b, z_dim), line 4
 
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Algorithm 1, lines 7-20, for one batch x, (b, c, h, w)."""
