@@ -110,7 +110,7 @@ class Detector(OutlierMixin, BaseEstimator):
             self.fitted_parameters_ = self.get_params(deep=False)
             normal = held_out[torch.from_numpy(held_out_labels == 0)]
             if len(normal):
-                self._calibrate(normal)
+                self._calibrate(normal, warns=validation is None)  # who passes images knows how many
         return self
 
     def fit_predict(
@@ -126,7 +126,7 @@ class Detector(OutlierMixin, BaseEstimator):
         """
         self._check_fitted()
         self._check_parameters()
-        self._calibrate(self._like_training(normal_images))
+        self._calibrate(self._like_training(normal_images), warns=True)
         return self
 
     # ------------------------------------------------------------------ using what was learned
@@ -305,7 +305,7 @@ class Detector(OutlierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ inside
 
-    def _calibrate(self, x: Tensor) -> None:
+    def _calibrate(self, x: Tensor, warns: bool) -> None:
         """Set the threshold from checked normal images, and the interval of what it will flag."""
         scores = self._finite_scores(x)
         self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
@@ -313,7 +313,7 @@ class Detector(OutlierMixin, BaseEstimator):
         # Exact (Clopper and Pearson) whatever the distribution of the scores is.
         interval = binomtest(int((scores > self.threshold_).sum()), n).proportion_ci(0.9)
         self.normal_flagged_ = float(interval.low), float(interval.high)
-        if n * self.contamination < 1:
+        if warns and n * self.contamination < 1:
             warnings.warn(
                 f"the threshold comes from {n} normal images only: of new ones, {interval.low:.0%} to "
                 f"{interval.high:.0%} may lie above it, not {self.contamination:.0%}; hold out more, or call "

@@ -10,10 +10,11 @@ import math
 import pickle
 import random
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -634,27 +635,35 @@ def test_what_runs_in_another_thread_changes_nothing(name):
         np.testing.assert_array_equal(detector.anomaly_score(others(name)), alone.anomaly_score(others(name)))
 
 
-@each_neural
-@pytest.mark.parametrize("mode", ["float64", "no_grad", "inference_mode", "autocast", "meta"])
-def test_modes_of_torch_that_the_caller_switched_on_change_nothing(name, mode):
-    expected = fitted(name).anomaly_score(others(name))
-    modes = {
-        "no_grad": torch.no_grad(),
-        "inference_mode": torch.inference_mode(),
-        "autocast": torch.autocast("cpu", torch.bfloat16),
-        "meta": torch.device("meta"),
-    }
-    torch.set_default_dtype(torch.float64 if mode == "float64" else torch.float32)
+@contextmanager
+def float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
     try:
-        with modes.get(mode, nullcontext()):
-            x = torch.as_tensor(normal(name), device="cpu") + 0  # in inference mode: of a kind of its own
-            detector = make(name, device="cpu").fit(x, labels_of(name, len(x)))
-            scores = detector.anomaly_score(others(name))
-            detector = pickle.loads(pickle.dumps(detector))
-            again = detector.anomaly_score(others(name))
-        assert torch.get_default_dtype() == (torch.float64 if mode == "float64" else torch.float32)
+        yield
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@each_neural
+@pytest.mark.parametrize(
+    "modes",
+    [
+        (torch.inference_mode, partial(torch.device, "meta")),
+        (torch.no_grad, partial(torch.autocast, "cpu", torch.bfloat16), float64),
+    ],
+    ids=["inference", "half and double"],
+)
+def test_modes_of_torch_that_the_caller_switched_on_change_nothing(name, modes):
+    expected = fitted(name).anomaly_score(others(name))
+    with ExitStack() as stack:
+        for mode in modes:
+            stack.enter_context(mode())
+        before = torch.get_default_dtype()
+        x = torch.as_tensor(normal(name), device="cpu") + 0  # in inference mode: of a kind of its own
+        detector = make(name, device="cpu").fit(x, labels_of(name, len(x)))
+        scores = detector.anomaly_score(others(name))
+        again = pickle.loads(pickle.dumps(detector)).anomaly_score(others(name))
+        assert torch.get_default_dtype() == before
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(again, expected)
 

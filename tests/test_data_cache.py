@@ -46,10 +46,15 @@ def test_the_second_load_reads_one_file(home, monkeypatch):
     same(first[0], data.load("mvtec", size=16))
 
 
+@pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("change", ["new", "gone", "touched"])
-def test_a_copy_is_made_anew_when_files_change(home, change):
+def test_a_copy_is_made_anew_when_files_change(home, change, linked):
     mvtec_tree(home / "mvtec")
-    before, path = data.load("mvtec", size=16), home / "mvtec" / "bottle" / "train" / "good"
+    path = home / "mvtec" / "bottle" / "train" / "good"
+    if linked:
+        path.rename(home / "elsewhere")
+        path.symlink_to(home / "elsewhere")
+    before = data.load("mvtec", size=16)
     if change == "gone":
         (path / "003.png").unlink()
     else:

@@ -695,6 +695,8 @@ def test_a_threshold_from_few_images_is_pointed_out_with_its_uncertainty():
     assert detector.n_calibrated_ == 10
     assert caught_by(lambda: detector.calibrate(points(20, seed=3)), few=True) == []
     assert detector.n_calibrated_ == 20 and detector.normal_flagged_[1] < 0.25
+    assert caught_by(lambda: detector.fit(points(90), validation=(points(10), None)), few=True) == []
+    assert detector.n_calibrated_ == 10
 
 
 @pytest.mark.parametrize(("n", "contamination"), [(10, 0.05), (30, 0.1), (400, 0.05)])

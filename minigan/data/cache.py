@@ -20,7 +20,8 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -150,6 +151,18 @@ def _write_copy(copy: Path, options: dict[str, Any], state: str | None, dataset:
         np.savez(out, about=np.array(json.dumps(about)), **arrays)
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """All files in a folder and its sub-folders, those behind links too; each real folder once."""
+    seen = set()
+    for inside, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(inside)
+        if real in seen:
+            folders.clear()
+        else:
+            seen.add(real)
+            yield from (Path(inside) / name for name in names)
+
+
 def _state_of(path: Path | None, beside: Callable[[Path], Path | None] | None) -> str | None:
     """A hash of names, sizes and times that changes when a file is added, removed or written to.
 
@@ -160,7 +173,7 @@ def _state_of(path: Path | None, beside: Callable[[Path], Path | None] | None) -
     further = beside(path) if beside is not None else None
     digest = hashlib.sha256()
     for top in [path] if further is None else [path, further]:
-        inside = sorted(top.rglob("*")) if top.is_dir() else [top]
+        inside = sorted(_files(top)) if top.is_dir() else [top]
         for file in inside:
             if file.is_file() and not file.name.startswith("."):
                 state = file.stat()

@@ -17,9 +17,9 @@ against "everything around it", and its raw output is the anomaly score.
 What the paper leaves open, and how it is read here:
 
 * Buffer size: twice the batch (section 4.1), or `"training set"`, twice the training set (section 3.1).
-* "Update frequency of latents" n_z = 2: Algorithm 1 draws new latents every second *epoch*, and in epoch 1. To
-  the letter it draws one batch, for all batches of these epochs (`shared_latents=True`). Here each batch of
-  an epoch has latents of its own, used for two epochs.
+* "Update frequency of latents" n_z = 2: Algorithm 1 draws new latents every second *epoch*; here, in epoch 1
+  too. To the letter it draws one batch, for all batches of these epochs (`shared_latents=True`). Here each
+  batch of an epoch has latents of its own, used for two epochs.
 * Epoch 1 has no loss on buffered fakes (Algorithm 1, line 10); fresh fakes then have weight 1.
 * The weights alpha and 1 - alpha (Eq. 3) result from drawing each latent from the mixture (Eq. 2).
 * Which statistics batch norm uses for D's fakes: normal and anomalous latents share one pass (Algorithm 1,
