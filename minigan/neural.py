@@ -284,8 +284,14 @@ class NeuralDetector(Detector):
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )
 
+    def __copy__(self) -> Self:
+        """A shallow copy shares everything, networks too."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
-        """What pickle, `copy` and joblib keep of a fitted detector: what `save` keeps, and `_weights_`.
+        """What pickle, `deepcopy` and joblib keep of a fitted detector: what `save` keeps, and `_weights_`.
 
         Spectral normalisation changes the classes of layers in place, and such objects cannot be pickled.
         """

@@ -904,6 +904,12 @@ def test_a_copy_scores_the_same_and_can_be_fitted_again(name, copied):
     np.testing.assert_array_equal(new.anomaly_score(others(name)), expected)
 
 
+@each_neural
+def test_a_shallow_copy_shares_the_networks(name):
+    twin = copy.copy(fitted(name))
+    assert twin is not fitted(name) and vars(twin) == vars(fitted(name))
+
+
 @each
 def test_parameters_changed_after_fit_do_not_spoil_the_file(name, tmp_path):
     """The file says how the detector was trained, and loads."""

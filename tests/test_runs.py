@@ -143,7 +143,7 @@ def test_a_split_has_the_arguments_of_its_cell(protocol, arguments):
         np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
 
 
-@pytest.mark.parametrize("method", ["KernelDensity", "ALGAN", "SoftmaxClassifier"])
+@pytest.mark.parametrize("method", ["KernelDensity", "SoftmaxClassifier"])
 def test_where_the_split_holds_nothing_out_neither_does_the_detector(method, monkeypatch):
     """Otherwise a tenth of the images would still not be trained on, and no record would say so."""
     settings = {"width": 2, "epochs": 1, "image_size": 16} if method != "KernelDensity" else {}

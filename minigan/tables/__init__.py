@@ -82,6 +82,7 @@ TABLES: dict[str, Table] = {
         ygan.TABLE_1,
         adegan.TABLE_1,
         agad.TABLE_1,
+        agad.READINGS,
         algan.TABLE_1,
         simultaneous_encoder.TABLE_2,
         ygan.READINGS,
