@@ -227,10 +227,10 @@ def _open(path: Path) -> _Opened:
     try:
         with Image.open(path) as image:
             pages = _go_to_the_only_page(image)
-            if isinstance(
-                image, TiffImageFile
-            ):  # Pillow would map the file into memory, and where it is to be
-                image.filename = ""  # turned by 90 degrees, mistake its width for its height
+            if isinstance(image, TiffImageFile):
+                # Pillow would map the file into memory and, where it is to be turned by 90 degrees, mistake
+                # its width for its height. Without a name it reads the file.
+                image.filename = ""
             if pages == 1:
                 args = str(image.tile[0][3]) if image.tile and image.format in ("PNG", "TIFF") else ""
                 bits = 16 if ";16" in args else 12 if ";12" in args else 8
