@@ -5,6 +5,8 @@ PYTHON ?= python3
 JOBS ?= 2
 # Seconds a notebook cell may take.
 CELL_TIMEOUT ?= 300
+# 1: also measure which lines the tests run, and fail below 95 %; that takes nearly half as long again.
+COVERAGE ?=
 # The fraction of the batches that a chapter's trainings are given while the chapter is tested; 1: all of them.
 BATCHES ?= 0.2
 # Index with other builds of PyTorch, such as its own index of CPU-only builds; empty: the usual one.
@@ -47,11 +49,12 @@ pictures: env  ## draw the pictures of real data and trained networks whose data
 	$(PY) book/pictures.py
 
 # One thread for each worker: the networks here are small, and threads would fight over the cores.
-test: env  ## style, types, tests with coverage, then every cell of the book, with shorter trainings
+test: env  ## style, types, tests, then every cell of the book, with shorter trainings
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --cov=minigan --cov-fail-under=95
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile \
+		$(if $(COVERAGE),--cov=minigan --cov-fail-under=95)
 	OMP_NUM_THREADS=1 IPYTHONDIR="$(CURDIR)/tests/ipython" MINIGAN_TEST_BATCHES=$(BATCHES) \
 		$(PY) -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout $(CELL_TIMEOUT) --nbval-sanitize-with tests/nbval_sanitize.cfg book
