@@ -60,7 +60,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     # That `load` took it says that the file starts with a length in 8 bytes and JSON of that length.
     about = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     try:
-        header = json.loads(about.get("__metadata__", {}).get(KEY, ""))
+        header = json.loads((about.get("__metadata__") or {}).get(KEY, ""))
     except (ValueError, RecursionError):  # no JSON, or made to break a reader: endless digits or brackets
         header = None
     if not isinstance(header, dict) or not isinstance(header.get("class"), str):

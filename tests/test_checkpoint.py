@@ -293,3 +293,11 @@ def test_loaded_weights_cannot_be_switched(files):
         ValueError, "expected weights out of none", "'best_validation'", "a checkpoint holds"
     ):
         minigan.load(files["ALGANFeature"]).use_weights("best_validation")
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"other": "text"}, {"minigan": "[" * 10**5}])
+def test_metadata_that_is_not_ours(tmp_path, metadata):
+    header = json.dumps({"__metadata__": metadata}).encode()
+    (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header)
+    with raises_sentence(ValueError, "expected a checkpoint of minigan", "which something else wrote"):
+        checkpoint.read(tmp_path / "a")

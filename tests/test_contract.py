@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from torch import nn
 import minigan
 from minigan import metrics, registry
 from minigan.blocks import SIZES
-from minigan.detector import Detector
+from minigan.detector import Detector, parameter_types
 from minigan.images import to_float
 from minigan.models._template import Autoencoder
 from minigan.neural import NeuralDetector
@@ -986,6 +987,35 @@ def test_predict_flags_anomalies(name):
     """Learned well, the detector says -1 more often of anomalies than of normal items."""
     predicted = learned(name).predict(others(name))  # 15 normal items, then 15 anomalous ones
     assert (predicted[15:] == -1).sum() > (predicted[:15] == -1).sum()
+
+
+def other_values(name: str) -> dict[str, object]:
+    """Every hyperparameter with another value of its type, except those that are lists, paths or None."""
+    values = {}
+    for parameter, kind in parameter_types(class_of(name)).items():
+        value, choices = getattr(make(name), parameter), get_args(kind)
+        if isinstance(value, bool):
+            values[parameter] = not value
+        elif isinstance(value, int | float):
+            values[parameter] = value / 2 if isinstance(value, float) and value < 1 else value + 1
+        elif value in choices:
+            values[parameter] = choices[choices.index(value) - 1]
+    return values
+
+
+@each
+def test_a_file_scores_as_the_detector_that_wrote_it(name, tmp_path):
+    """Whatever was changed after `fit`: a hyperparameter that scoring reads must be in `adjustable`."""
+    x, path = others(name)[:4], tmp_path / "detector.safetensors"
+    for parameter, value in other_values(name).items():
+        detector = copy.deepcopy(fitted(name)).set_params(**{parameter: value})
+        try:
+            scores = detector.anomaly_score(x)
+        except (ValueError, RuntimeError):  # the latter: its networks are of another shape
+            continue
+        detector.save(path)
+        found = minigan.load(path).anomaly_score(x)
+        np.testing.assert_array_equal(found, scores, f"add {parameter!r} to {name}.adjustable")
 
 
 @each_on_vectors

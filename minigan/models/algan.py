@@ -259,6 +259,7 @@ class ALGANFeature(ALGAN):
     """
 
     takes: ClassVar = ("vectors", "images")
+    adjustable: ClassVar = ALGAN.adjustable | {"rotations_score"}
 
     #: Passes over the training vectors (section 4.3; Table 6's 196 is a slip).
     epochs: int = 192

@@ -101,6 +101,7 @@ class SimultaneousEncoder(NeuralDetector):
     `minigan methods SimultaneousEncoder` lists all hyperparameters.
     """
 
+    adjustable: ClassVar = NeuralDetector.adjustable | {"lambda_n", "kappa", "residual_norm", "leaky_code"}
     gradient_flow: ClassVar = {"loss_D": {"D"}, "loss_G": {"G"}, "loss_E": {"G", "E"}}
     init_std: ClassVar = {"G": 1.0, "D": 1.0, "E": 1.0, "G_mean": 1.0, "E_mean": 1.0}
 
