@@ -33,6 +33,11 @@ from minigan.detector import Detector
 from minigan.images import to_float
 from minigan.torch_state import seeded, usual_modes
 
+#: State of each network by its name.
+Weights = dict[str, dict[str, Tensor]]
+#: Part of the newest epoch in the running average of weights.
+AVERAGE_RATE = 0.1
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NeuralDetector(Detector):
@@ -51,6 +56,8 @@ class NeuralDetector(Detector):
     device: str | torch.device = "auto"
     #: Epochs from one validation to the next, when there are validation images of both kinds.
     validate_every: int = 8
+    #: Epochs, counted from the last one back, whose weights stay in memory after `fit` for `use_weights`.
+    keep_epochs: int = 1
     #: Show one progress bar while fitting.
     progress: bool = True
 
@@ -130,15 +137,16 @@ class NeuralDetector(Detector):
         self.batch_size_ = min(self.batch_size, len(x))
         self.steps_per_epoch_ = len(x) // self.batch_size_
         rows: list[dict[str, float]] = []
-        self._weights_: dict[str, dict[str, dict[str, Tensor]]] = {}  # copies, for `use_weights`
+        self._weights_: dict[str | int, Weights] = {}  # copies, for `use_weights`
         self.interrupted_ = False
         bar = tqdm(range(1, self.epochs + 1), type(self).__name__, disable=not self.progress, unit="epoch")
         try:
             for self.epoch_ in bar:
                 row = self._train_epoch(x, y)
-                weights = self._copy_weights()
+                weights = self._epoch_weights()
                 rows.append(row)
-                self._weights_["last"] = weights  # from here on an interruption keeps this epoch
+                self._weights_ |= weights  # from here on an interruption keeps this epoch
+                self._weights_.pop(self.epoch_ - self.keep_epochs, None)
                 losses = {k: f"{v:.3f}" for k, v in row.items() if k not in ("epoch", "seconds")}
                 bar.set_postfix(losses, refresh=False)
                 if validates and (self.epoch_ % self.validate_every == 0 or self.epoch_ == self.epochs):
@@ -152,6 +160,7 @@ class NeuralDetector(Detector):
                 stacklevel=3,
             )
         self.history_ = pd.DataFrame(rows).set_index("epoch")
+        self._finish_average(x, y)
         self.use_weights("last")
 
     def _train_epoch(self, x: Tensor, y: Tensor | None) -> dict[str, float]:
@@ -174,6 +183,13 @@ class NeuralDetector(Detector):
             self.end_epoch(x, y)
         return {"epoch": self.epoch_, **means, "seconds": time.perf_counter() - began}
 
+    def _finish_average(self, x: Tensor, y: Tensor | None) -> None:
+        """Let `end_epoch` fit to the averaged weights what it fits to those of every epoch."""
+        self.use_weights("average")
+        with torch.no_grad():
+            self.end_epoch(x, y)
+        self._weights_["average"] = self._copy_weights()
+
     def _validate(self, rows: list[dict[str, float]], held_out: Tensor, labels: np.ndarray) -> None:
         """Note the validation AUROC in the last row of `history_`; keep the weights if it is the best."""
         auroc = metrics.auroc(labels, self._scores(held_out))
@@ -182,19 +198,25 @@ class NeuralDetector(Detector):
             self._weights_["best_validation"] = self._weights_["last"]
         rows[-1]["auroc"] = auroc
 
-    def use_weights(self, which: Literal["last", "best_validation"]) -> Self:
-        """Switch between the weights of the last epoch and those with the best validation AUROC.
+    def use_weights(self, which: Literal["last", "average", "best_validation"] | int) -> Self:
+        """Switch between the weights of the last epoch, a running average, and those of chosen epochs.
 
-        "best_validation" is chosen on anomalous validation images, as some papers do: report it only beside
-        "last". Both are in memory after `fit` with validation images of both kinds; `save` keeps the ones in
-        use. The threshold stays as it is: call `calibrate` again.
+        Args:
+            which: "last"; "average", the running average of the weights after each epoch, which smooths what
+                changes from one epoch to the next and needs no labels; "best_validation", the epoch with the
+                best AUROC on validation images, for which `fit` needs some of both kinds; or one of the last
+                `keep_epochs` epochs by its number.
+
+        "best_validation" is chosen on anomalous images, as some papers do: report it only beside "last".
+        All are in memory after `fit`; `save` keeps the ones in use. The threshold stays as it is: call
+        `calibrate` again. Raises ValueError for weights that are not in memory.
         """
         weights = getattr(self, "_weights_", {})
         require(
             which in weights,
             f"expected weights out of {', '.join(map(repr, weights)) or 'none'}, got {which!r}; "
-            "'best_validation' needs validation images of both kinds in fit, and a checkpoint holds only the "
-            "weights that were in use",
+            "'best_validation' needs validation images of both kinds in fit, an epoch must be among the last "
+            "keep_epochs, and a checkpoint holds only the weights that were in use",
         )
         for name, network in self._networks().items():
             network.load_state_dict(weights[which][name])
@@ -248,11 +270,26 @@ class NeuralDetector(Detector):
         for network in self._networks().values():
             network.train(training)
 
-    def _copy_weights(self) -> dict[str, dict[str, Tensor]]:
+    def _copy_weights(self) -> Weights:
         return {
             name: {key: value.detach().clone() for key, value in network.state_dict().items()}
             for name, network in self._networks().items()
         }
+
+    def _epoch_weights(self) -> dict[str | int, Weights]:
+        """What `_weights_` notes after an epoch: its weights, and the running average up to it."""
+        weights = self._copy_weights()
+        before = self._weights_.get("average", weights)
+        # At first every epoch counts the same, later each for a tenth less than the next one.
+        new = max(AVERAGE_RATE, 1 / self.epoch_)
+        average = {
+            name: {
+                key: before[name][key].lerp(value, new) if value.is_floating_point() else value
+                for key, value in state.items()
+            }
+            for name, state in weights.items()
+        }
+        return {self.epoch_: weights, "last": weights, "average": average}
 
     def _check_losses(self, means: dict[str, float]) -> None:
         for name, value in means.items():
@@ -316,7 +353,7 @@ class NeuralDetector(Detector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        self._check_at_least(1, "epochs", "batch_size", "validate_every")
+        self._check_at_least(1, "epochs", "batch_size", "validate_every", "keep_epochs")
         # What nearly every method has under these names, and always with the same meaning.
         names = {field.name for field in dataclasses.fields(self)}
         self._check_at_least(1, *sorted(names & {"z_dim", "width", "max_width"}))

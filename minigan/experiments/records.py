@@ -18,7 +18,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,23 @@ from minigan.files import replacing
 from minigan.paths import data_folder
 from minigan.tables.cells import KEY, Cell
 
-METRICS = ("auroc", "auroc_selected", "average_precision", "auroc_mixed", "auroc_sorted")
+METRICS = (
+    "auroc",
+    "auroc_selected",
+    "auroc_averaged",
+    "auroc_late_mean",
+    "auroc_late_std",
+    "average_precision",
+    "auroc_mixed",
+    "auroc_sorted",
+)
 #: The packages whose versions a record names, beside Python's and minigan's own.
 VERSIONS = ("torch", "scikit-learn")
 COUNTS = ("n_train", "n_test", "epochs")
 #: What distinguishes one cell from another, then what was measured, then where.
 COLUMNS = (*KEY, *METRICS, *COUNTS, "seconds", "device", "python", *VERSIONS, "minigan", "commit", "date")
+#: Columns that were added later: files of earlier versions lack them.
+ADDED = ("auroc_averaged", "auroc_late_mean", "auroc_late_std")
 
 # ---------------------------------------------------------------------- reading
 
@@ -83,9 +94,12 @@ def summary(
     methods only where none is missing. A table with several data sets has "dataset" as the first level of the
     index, one with more than one gamma has "gamma" as the last, and a mean for each.
 
-    `metric` is "auroc" (of the last epoch), "auroc_selected" (of the epoch chosen on anomalous validation
-    images), "average_precision", or "auroc_mixed" and "auroc_sorted" (of scores that depend on the statistics
-    of batches of 64 images, see `leaks.batch_statistics`; no runs where batch norm takes no part in them).
+    `metric` is one of `METRICS`: "auroc" (of the last epoch), "auroc_selected" (of the epoch chosen on
+    anomalous validation images), "auroc_averaged" (of the running average of the weights), "auroc_late_mean"
+    and "auroc_late_std" (mean and standard deviation over the last epochs), "average_precision", or
+    "auroc_mixed" and "auroc_sorted" (of scores that depend on the statistics of batches of 64 images, see
+    `leaks.batch_statistics`; no runs where batch norm takes no part in them). Runs that were recorded before
+    minigan had a metric have none.
     """
     check_metric(metric)
     frame = results(name, folder, budget)
@@ -160,37 +174,57 @@ def append_record(record: Mapping[str, Any], name: str, folder: Path) -> None:
     path = record_file(name, folder)
     with lock(folder, name):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _bring_up_to_date(path)
         whole = _whole_lines(path)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        if not whole:
-            writer.writeheader()
-        writer.writerow(record)
+        text = _as_lines([record]) if whole else _as_lines([record], header=True)
         with path.open("ab", buffering=0) as file:
             file.truncate(len(whole))
-            file.write(text.getvalue().encode())  # unbuffered: one call of the operating system
+            file.write(text.encode())  # unbuffered: one call of the operating system
             os.fsync(file.fileno())
+
+
+def _bring_up_to_date(path: Path) -> None:
+    """Rewrite a file that lacks some of today's columns, which are then empty in its lines."""
+    header = _whole_lines(path).split(b"\n", 1)[0].decode()
+    if header and header != ",".join(COLUMNS):
+        text = _as_lines(read_records(path), header=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(text.encode())
+
+
+def _as_lines(rows: Iterable[Mapping[str, Any]], *, header: bool = False) -> str:
+    """Records as lines of the file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def read_records(path: Path) -> list[dict[str, str]]:
     """All whole records of a file, as text; none if there is no file.
 
+    A file of an earlier version may lack columns that were added since; they are "".
+
     Raises:
-        ValueError: the file is not one that this version of minigan wrote.
+        ValueError: the file is not one that minigan wrote, or that a later version did.
     """
-    lines = list(csv.reader(_whole_lines(path).decode().splitlines()))
-    if lines and tuple(lines[0]) != COLUMNS:
+    header, *lines = list(csv.reader(_whole_lines(path).decode().splitlines())) or [list(COLUMNS)]
+    known = [name for name in COLUMNS if name in header]
+    if header != known or not {*COLUMNS} - {*ADDED} <= {*header}:
         raise ValueError(
             f"expected the columns that this version of minigan writes in {str(path)!r}, got others; move it "
             "away, or use the version that wrote it"
         )
-    for number, line in enumerate(lines, start=1):
-        if len(line) != len(COLUMNS):
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
             raise ValueError(
-                f"expected {len(COLUMNS)} values in line {number} of {str(path)!r}, got {len(line)}; repair "
+                f"expected {len(header)} values in line {number} of {str(path)!r}, got {len(line)}; repair "
                 "or delete the line"
             )
-    return [dict(zip(COLUMNS, line, strict=True)) for line in lines[1:]]
+    blank = dict.fromkeys(COLUMNS, "")
+    return [blank | dict(zip(header, line, strict=True)) for line in lines]
 
 
 def recorded_keys(path: Path) -> set[tuple[str, ...]]:

@@ -7,7 +7,8 @@ seed. `sweep.py` makes many runs and records them.
 
 Two things are measured beside a method's own AUROC, because papers report them: the AUROC of the epoch chosen
 on anomalous validation images, and that of scores that depend on the other images of the batch
-(`minigan.leaks`).
+(`minigan.leaks`). Two more say how much of a network's AUROC is the luck of its last epoch: the mean and the
+standard deviation over the last `LATE_EPOCHS` epochs, and the AUROC of the running average of the weights.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ import numpy as np
 
 import minigan
 from minigan import data, metrics, protocols, registry
-from minigan.experiments.records import VERSIONS
+from minigan.experiments.records import COLUMNS, VERSIONS
 from minigan.paths import ROOT
 from minigan.tables.cells import KEY, WITH_ANOMALIES, WITHOUT_TARGET, Cell
 
 if TYPE_CHECKING:
     from minigan.data import Dataset
     from minigan.detector import Detector
+    from minigan.neural import NeuralDetector
+
+
+#: Epochs, counted from the last one back, whose AUROCs give "auroc_late_mean" and "auroc_late_std".
+LATE_EPOCHS = 5
 
 
 class Interrupted(Exception):
@@ -74,6 +80,8 @@ def train(cell: Cell) -> Trained:
     }[detector.label_meaning]
     if split.held_out is None:  # the split says what is held out, and here it is nothing
         detector.set_params(holdout=0.0)
+    if hasattr(detector, "keep_epochs"):
+        detector.set_params(keep_epochs=LATE_EPOCHS)
     with one_thread:
         began = time.perf_counter()
         detector.fit(split.train, labels, validation=split.held_out)
@@ -98,20 +106,17 @@ def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
     if hasattr(detector, "scored_by"):
         detector.set_params(scored_by=detector_of(cell).scored_by)
     with one_thread:
-        # All three are of the last epoch, so they come before `use_weights("best_validation")`.
+        # All three are of the last epoch, so they come before other weights.
         if isinstance(detector, NeuralDetector):
             scores = leaks.batch_statistics(detector, split.test, split.test_labels, seed=cell.seed)
+            by_weights = _by_weights(detector, split)
         else:
             scores = {"evaluation": detector.anomaly_score(split.test)}
-        selected: float | str = ""
-        if hasattr(detector, "best_validation_epoch_"):  # the validation images had anomalies among them
-            best = detector.use_weights("best_validation").anomaly_score(split.test)
-            selected = metrics.auroc(split.test_labels, best)
-            detector.use_weights("last")
+            by_weights = {}
 
-    record: dict[str, Any] = dict(zip(KEY, cell.key, strict=True))
+    record: dict[str, Any] = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, cell.key, strict=True))
     record["auroc"] = metrics.auroc(split.test_labels, scores["evaluation"])
-    record["auroc_selected"] = selected
+    record |= by_weights
     record["average_precision"] = metrics.average_precision(split.test_labels, scores["evaluation"])
     # Empty where batch norm takes no part in the score: both numbers would repeat "auroc".
     leaky = any(not np.array_equal(s, scores["evaluation"]) for s in scores.values())
@@ -126,6 +131,26 @@ def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
     record["minigan"], record["commit"] = minigan.__version__, commit()
     record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     return record
+
+
+def _by_weights(detector: NeuralDetector, split: protocols.Split) -> dict[str, float]:
+    """What the AUROC is with other weights than the last ones, which are in use again at the end."""
+
+    def auroc(which: Any) -> float:
+        scores = detector.use_weights(which).anomaly_score(split.test)
+        return metrics.auroc(split.test_labels, scores)
+
+    last = len(detector.history_)
+    late = [auroc(epoch) for epoch in range(max(1, last - LATE_EPOCHS + 1), last + 1)]
+    found = {
+        "auroc_averaged": auroc("average"),
+        "auroc_late_mean": float(np.mean(late)),
+        "auroc_late_std": float(np.std(late)),
+    }
+    if hasattr(detector, "best_validation_epoch_"):  # the validation images had anomalies among them
+        found["auroc_selected"] = auroc("best_validation")
+    detector.use_weights("last")
+    return found
 
 
 def outputs(cell: Cell, trained: Trained) -> dict[str, np.ndarray] | None:

@@ -70,12 +70,14 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         digits.DIGITS,
+        digits.ALGAN_DIGITS_READINGS,
         digits.ALGAN_7_TEXTURES,
         digits.YGAN_DIGITS,
         digits.YGAN_DIGITS_READINGS,
         digits.AGAD_DIGITS,
         digits.AGAD_DIGITS_GAMMA,
         digits.ADEGAN_DIGITS,
+        digits.ADEGAN_DIGITS_READINGS,
         digits.ADEGAN_DIGITS_PATTERNS,
         digits.SIMULTANEOUS_ENCODER_DIGITS,
         digits.SIMULTANEOUS_ENCODER_DIGITS_LOSSES,
