@@ -102,6 +102,7 @@ class NeuralDetector(Detector):
     def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
         """Called after each epoch, before its weights are kept: for what is fitted to training images.
 
+        At the end of `fit` it is called once more, for the running average of the weights.
         x are all training items as `training_data` returned them, on the device; networks are in evaluation
         mode and no gradients are kept. What it learns must go into buffers of a network.
         """

@@ -324,7 +324,7 @@ def test_selected_weights_are_those_of_the_best_epoch():
     assert not np.array_equal(detector.anomaly_score(far()[0]), last)
     detector.use_weights("last")
     np.testing.assert_array_equal(detector.anomaly_score(far()[0]), last)
-    with raises_sentence(ValueError, "got 'best'", "'last', 'best_validation'"):
+    with raises_sentence(ValueError, "got 'best'", "'last', 'average', 'best_validation'"):
         detector.use_weights("best")
 
 
@@ -414,7 +414,8 @@ def test_hooks_are_called_in_order_with_all_training_items():
     x = points(30)
     detector = Hooked(holdout=0, epochs=2).fit(x, GAPS)
     assert [call[:2] for call in detector.calls] == [
-        call for epoch in (1, 2) for call in [("batches", epoch), *[("step", epoch)] * 3, ("end", epoch)]
+        *(call for epoch in (1, 2) for call in [("batches", epoch), *[("step", epoch)] * 3, ("end", epoch)]),
+        ("end", 2),  # for the average of the weights
     ]
     numbers = torch.from_numpy(np.array([1, 0, 2])[np.arange(30) % 3])
     for name, _, *arguments in detector.calls:
@@ -456,6 +457,42 @@ def test_a_method_may_mix_its_batches_otherwise():
     assert [step for _, step, _, _ in detector.seen] == [0, 1]
     losses = [((batch - detector.centre()) ** 2).mean().item() for _, _, batch, _ in detector.seen]
     assert detector.history_["loss"].iloc[0] == pytest.approx(np.mean(losses))  # over two batches
+
+
+class Steps(Hooked):
+    """After epoch e all weights are 10 e; `end_epoch` notes the weights that it was called with."""
+
+    def start_epoch(self):
+        super().start_epoch()
+        with torch.no_grad():
+            self.net.weight.fill_(10.0 * self.epoch_)
+
+    def end_epoch(self, x, y):
+        self.net.note.fill_(self.net.weight.mean().item())
+
+
+def test_the_average_of_the_weights_counts_all_epochs_alike_at_first_and_then_forgets():
+    for epochs, expected in ((1, 10), (4, 25), (10, 55), (12, 0.9 * (0.9 * 55 + 11) + 12)):
+        detector = Steps(epochs=epochs, lr=0.0).fit(points(30))
+        assert detector.net.weight.mean() == 10 * epochs
+        detector.use_weights("average")
+        assert detector.net.weight.mean().item() == pytest.approx(expected)
+        # What is fitted to the training images at an epoch's end is fitted to the average, too.
+        np.testing.assert_allclose(detector.net.note, expected, rtol=1e-6)
+        detector.use_weights("last")
+        assert detector.net.weight.mean() == detector.net.note[0] == 10 * epochs
+
+
+def test_the_last_epochs_are_kept_as_many_as_wanted():
+    detector = Steps(epochs=5, lr=0.0, keep_epochs=3).fit(points(30))
+    for epoch in (3, 4, 5):
+        assert detector.use_weights(epoch).net.weight.mean() == 10 * epoch
+    with raises_sentence(ValueError, "got 2", "keep_epochs"):
+        detector.use_weights(2)
+    few = Steps(epochs=2, lr=0.0, keep_epochs=5).fit(points(30))
+    assert [few.use_weights(epoch).net.weight.mean() for epoch in (1, 2)] == [10, 20]
+    with raises_sentence(ValueError, "keep_epochs", "got 0"):
+        Steps(keep_epochs=0).fit(points(30))
 
 
 def test_what_an_epochs_end_has_learned_belongs_to_the_weights_of_that_epoch():

@@ -301,9 +301,31 @@ def test_the_first_of_two_equal_records_counts(tiny, tmp_path):
     assert experiments.results(tiny, tmp_path).loc[0, "auroc"] == 0.6
 
 
+def test_a_file_of_an_earlier_version_is_read_and_brought_up_to_date(tiny, quick, tmp_path):
+    """Columns that were added since are empty; the first new line rewrites the file with all of them."""
+    first = next(tiny_cells())
+    write_record(tmp_path, first, 0.6)
+    path = tmp_path / "results" / "tiny.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=list(records.ADDED))
+    frame.to_csv(path, index=False)
+    old = path.read_text(encoding="utf-8")
+    assert experiments.results(tiny, tmp_path).loc[0, "auroc"] == 0.6
+    assert path.read_text(encoding="utf-8") == old  # reading changes nothing
+    experiments.reproduce(tiny, folder=tmp_path)
+    assert lines(tmp_path)[0] == ",".join(experiments.COLUMNS)
+    read = experiments.results(tiny, tmp_path)
+    assert read["auroc"].notna().all() and read.loc[0, "auroc"] == 0.6
+    assert len(quick) == 5  # the recorded one was not repeated
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("auroc,method\n0.5,PCA\n", "the columns that this version of minigan writes in .*, got others"),
+        (
+            ",".join((*experiments.COLUMNS, "later")) + "\n",
+            "the columns that this version of minigan writes in .*, got others",
+        ),
         ("method,auroc\nPCA,0.5\n", "the columns that this version of minigan writes in .*, got others"),
         (
             ",".join(experiments.COLUMNS) + "\nPCA,0.5\n",

@@ -28,6 +28,7 @@ def test_record_of_a_classical_method_is_what_the_metrics_say():
     assert record["average_precision"] == metrics.average_precision(split.test_labels, scores)
     assert (record["n_train"], record["n_test"]) == (len(split.train), len(split.test))
     assert record["epochs"] == 0 and record["device"] == "cpu" and record["auroc_selected"] == ""
+    assert record["auroc_averaged"] == record["auroc_late_mean"] == record["auroc_late_std"] == ""
     assert tuple(record) == experiments.COLUMNS
     assert record["settings"] == '{"n_components": 4}' and record["minigan"] == minigan.__version__
     assert pd.Timestamp(record["date"]).utcoffset() == pd.Timedelta(0)
@@ -51,6 +52,16 @@ def test_record_of_a_network_has_the_last_and_the_selected_epoch(monkeypatch):
         scores = made[0].use_weights(which).anomaly_score(split.test)
         assert record[column] == metrics.auroc(split.test_labels, scores)
     assert record["epochs"] == 3
+
+    def auroc(which):
+        scores = made[0].use_weights(which).anomaly_score(split.test)
+        return metrics.auroc(split.test_labels, scores)
+
+    late = [auroc(epoch) for epoch in (1, 2, 3)]  # of five that count there are three
+    assert record["auroc"] == late[-1]
+    assert record["auroc_late_mean"] == pytest.approx(np.mean(late), abs=1e-12)
+    assert record["auroc_late_std"] == pytest.approx(np.std(late), abs=1e-12) and np.std(late) > 0
+    assert record["auroc_averaged"] == auroc("average")
     made.clear()
     again = experiments.run(cell)
     assert [again[name] for name in MEASURED] == [record[name] for name in MEASURED]
