@@ -1,0 +1,80 @@
+"""How much of an AUROC is luck: standard deviations between seeds and between the last epochs, from records.
+
+    spread.between_runs()            # one row for each method
+    spread.margin("YGAN", runs=10)   # by how much a mean over ten runs may miss by luck alone
+
+A single run differs from its repetition with another seed, because its images, its initial weights and its
+batches differ, and because a GAN goes on moving until its last epoch. Where the records repeat runs with
+other seeds, they say how much.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from minigan import registry
+from minigan.checks import require
+from minigan.experiments.records import read_records
+from minigan.paths import data_folder
+from minigan.tables.cells import KEY
+
+#: What makes two runs repetitions of each other.
+SAME = [name for name in KEY if name != "seed"]
+
+
+def between_runs(folder: str | Path | None = None) -> pd.DataFrame:
+    """Standard deviations of a run's AUROC, one row for each method that has records.
+
+    "seeds": between runs that differ in nothing but their seed, pooled over all settings, splits and targets,
+    and "repeated" counts those that have at least two seeds. "late": between the last epochs within a run,
+    the root of the mean square over all runs that recorded it, and "measured" counts them. NaN where there
+    are none.
+    """
+    runs = _runs(Path(data_folder() if folder is None else folder))
+    rows = {}
+    for method in registry.methods():
+        of_method = runs[runs["method"] == method]
+        if len(of_method):
+            groups = of_method.groupby(SAME)["auroc"]
+            n, variance = groups.count(), groups.var()
+            repeated = n > 1
+            late = of_method["auroc_late_std"].dropna()
+            freedom = (n - 1)[repeated].sum()
+            rows[method] = {
+                "seeds": np.sqrt(((n - 1) * variance)[repeated].sum() / freedom) if freedom else np.nan,
+                "repeated": int(repeated.sum()),
+                "late": np.sqrt((late**2).mean()) if len(late) else np.nan,
+                "measured": len(late),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["seeds", "repeated", "late", "measured"])
+
+
+def margin(method: str, runs: int, folder: str | Path | None = None) -> float:
+    """Two standard errors of a mean over `runs` runs: by how much it may miss by luck alone.
+
+    The standard deviation of a run is that between seeds, of `between_runs`, and runs are taken as
+    independent. NaN where the method was never run with two seeds on one split.
+    """
+    require(runs >= 1, f"expected at least one run, got {runs}; there is no mean without any")
+    return float(2 * between_runs(folder)["seeds"].get(method, np.nan) / np.sqrt(runs))
+
+
+def _runs(folder: Path) -> pd.DataFrame:
+    """All records of all tables of the quick budget, by whatever settings, old ones among them."""
+    files = sorted((folder / "results").glob("*.csv"))
+    return _read(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)).copy()
+
+
+@lru_cache(maxsize=4)
+def _read(files: tuple[tuple[Path, int, int], ...]) -> pd.DataFrame:
+    """The records of these files, read again when one of them has changed."""
+    rows = [record for path, *_ in files for record in read_records(path)]
+    frame = pd.DataFrame(rows, columns=[*KEY, "auroc", "auroc_late_std"])
+    frame = frame[frame["budget"] == "quick"]
+    for column in ("auroc", "auroc_late_std"):
+        frame[column] = pd.to_numeric(frame[column])
+    return frame

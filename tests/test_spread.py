@@ -1,0 +1,69 @@
+"""How much of an AUROC is luck, on records that are made up."""
+
+import numpy as np
+import pytest
+from helpers import DIGITS, raises_sentence, write_record
+from made_up_papers import make_up
+
+from minigan import report
+from minigan.experiments import spread
+from minigan.tables import Cell
+
+
+def run(folder, method, target, seed, auroc, settings=None, budget="quick", **measured):
+    cell = Cell("t", method, "", "digits", DIGITS, "one_class", target, seed, settings or {}, budget)
+    write_record(folder, cell, auroc, **measured)
+
+
+@pytest.fixture
+def some(tmp_path):
+    """YGAN on two targets, with variances of 0.005 (two seeds) and 0.01 (three); and what must not count."""
+    for seed, auroc in enumerate((0.7, 0.8)):
+        run(tmp_path, "YGAN", "0", seed, auroc, auroc_late_std=0.03)
+    for seed, auroc in enumerate((0.5, 0.6, 0.7)):
+        run(tmp_path, "YGAN", "1", seed, auroc, auroc_late_std=0.05 if seed == 0 else "")
+    run(tmp_path, "YGAN", "0", 2, 0.1, settings={"epochs": 1})  # other settings are no repetition
+    for seed in range(3):
+        run(tmp_path, "YGAN", "0", seed, 0.1 * seed, budget="paper")
+    run(tmp_path, "PCA", "0", 0, 0.9)
+    return tmp_path
+
+
+def test_deviations_between_seeds_are_pooled_over_what_was_repeated(some):
+    found = spread.between_runs(some)
+    assert list(found.index) == ["YGAN", "PCA"]
+    assert found.loc["YGAN", "seeds"] == pytest.approx(np.sqrt((1 * 0.005 + 2 * 0.01) / 3))
+    assert found.loc["YGAN", "late"] == pytest.approx(np.sqrt((2 * 0.03**2 + 0.05**2) / 3))
+    assert found[["repeated", "measured"]].to_numpy().tolist() == [[2, 3], [0, 0]]
+    assert found.loc["PCA", ["seeds", "late"]].isna().all()
+    run(some, "PCA", "0", 1, 0.9)  # a file that grows is read again
+    assert spread.between_runs(some).loc["PCA", "seeds"] == 0
+
+
+def test_the_margin_is_two_standard_errors(some, tmp_path):
+    deviation = spread.between_runs(some).loc["YGAN", "seeds"]
+    assert spread.margin("YGAN", 1, some) == pytest.approx(2 * deviation)
+    assert spread.margin("YGAN", 16, some) == pytest.approx(deviation / 2)
+    assert np.isnan(spread.margin("PCA", 5, some)) and np.isnan(spread.margin("AGAD", 5, some))
+    assert np.isnan(spread.margin("YGAN", 5, tmp_path / "empty"))
+    with raises_sentence(ValueError, "at least one run, got 0"):
+        spread.margin("YGAN", 0, some)
+
+
+def test_a_verdict_allows_for_luck(monkeypatch, tmp_path):
+    """Three targets, three seeds: 0.06 below the printed mean is within luck only if seeds differ enough."""
+    made_up = make_up(monkeypatch, tmp_path)
+    for target, printed in (("0", 0.9), ("1", 0.8), ("2", 0.4)):
+        for seed, luck in enumerate((-0.05, 0.0, 0.05)):
+            made_up.record("one", "quick", printed - 0.06 + luck, target, seed)
+    margin = 2 * 0.05 / 3
+    assert spread.margin("YGAN", 9, tmp_path) == pytest.approx(margin)
+    verdict = report.verdict("one", folder=tmp_path)
+    assert verdict.word == "small runs fall short"
+    assert f"0 of 1 results are within {margin:.2f} of the printed ones" in verdict.reason
+    for seed, auroc in enumerate((0.2, 0.9)):  # a split on which seeds differ a lot
+        run(tmp_path, "YGAN", "9", seed, auroc)
+    margin = spread.margin("YGAN", 9, tmp_path)
+    assert margin > 0.06
+    verdict = report.verdict("one", folder=tmp_path)
+    assert verdict.word == "small runs reach it" and f"within {margin:.2f} of" in verdict.reason
