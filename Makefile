@@ -8,7 +8,7 @@ CELL_TIMEOUT ?= 300
 # 1: also measure which lines the tests run, and fail below 95 %; that takes nearly half as long again.
 COVERAGE ?=
 # The fraction of the batches that a chapter's trainings are given while the chapter is tested; 1: all of them.
-BATCHES ?= 0.2
+BATCHES ?= 0.05
 # Index with other builds of PyTorch, such as its own index of CPU-only builds; empty: the usual one.
 TORCH_INDEX ?=
 # uv, for `make lock` alone.

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from minigan import metrics
+from minigan import blocks, metrics
 from minigan.checks import is_whole_number, require
 from minigan.detector import Detector
 from minigan.images import to_float
@@ -185,9 +185,11 @@ class NeuralDetector(Detector):
         return {"epoch": self.epoch_, **means, "seconds": time.perf_counter() - began}
 
     def _finish_average(self, x: Tensor, y: Tensor | None) -> None:
-        """Let `end_epoch` fit to the averaged weights what it fits to those of every epoch."""
+        """Fit to the averaged weights what training, or `end_epoch`, fits to those of every epoch."""
         self.use_weights("average")
         with torch.no_grad():
+            for network in self._networks().values():
+                blocks.settle_spectral_norm_(network)
             self.end_epoch(x, y)
         self._weights_["average"] = self._copy_weights()
 

@@ -34,6 +34,7 @@ from minigan.blocks import (
     init_normal_,
     reverse_gradient,
     running_norms,
+    settle_spectral_norm_,
 )
 
 
@@ -578,6 +579,23 @@ def test_spectral_norm_bounds_how_fast_the_output_can_change():
     a, b = torch.randn(500, 5), torch.randn(500, 5)
     slope = (network(a) - network(b)).abs().squeeze(1) / (a - b).norm(dim=1)
     assert slope.max() <= 1.001
+
+
+def test_spectral_norm_is_exact_again_after_weights_have_changed():
+    """As with averaged weights; gradients, modes and layers without spectral norm are left alone."""
+    network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Linear(7, 7)).eval()
+    add_spectral_norm_(network)
+    plain = nn.Linear(3, 3)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+        network.append(plain)
+        before = plain.weight.clone()
+        settle_spectral_norm_(network, 100)
+        for layer in network[:2]:
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
+    assert torch.equal(plain.weight, before)
+    assert not any(m.training for layer in network[:2] for m in layer.modules())
 
 
 def test_spectral_norm_reaches_nested_layers_and_leaves_others():

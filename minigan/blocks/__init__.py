@@ -29,6 +29,7 @@ from minigan.blocks.norms import (
     collecting_statistics,
     forget_running_statistics_,
     running_norms,
+    settle_spectral_norm_,
     unchanged_statistics,
 )
 from minigan.blocks.training import (
@@ -68,6 +69,7 @@ __all__ = [
     "init_normal_",
     "reverse_gradient",
     "running_norms",
+    "settle_spectral_norm_",
     "unchanged_statistics",
     "to_4x4",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 
@@ -114,3 +115,18 @@ def add_spectral_norm_(network: nn.Module) -> None:
     for module in list(network.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             spectral_norm(module)
+
+
+def settle_spectral_norm_(network: nn.Module, iterations: int = 30) -> None:
+    """Estimate the largest singular values of spectrally normalised weights anew, in place.
+
+    Training makes one power iteration a step, which suffices where weights change slowly. Weights that were
+    averaged, or changed by hand, need more.
+    """
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrization, training = module.parametrizations["weight"], module.training
+            parametrization.train()
+            for _ in range(iterations):
+                module.weight  # noqa: B018  # each access is a power iteration
+            parametrization.train(training)
