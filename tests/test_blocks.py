@@ -583,8 +583,9 @@ def test_spectral_norm_bounds_how_fast_the_output_can_change():
 
 def test_spectral_norm_is_exact_again_after_weights_have_changed():
     """As with averaged weights; gradients, modes and layers without spectral norm are left alone."""
-    network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Linear(7, 7)).eval()
+    network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Linear(7, 7))
     add_spectral_norm_(network)
+    network.eval()
     plain = nn.Linear(3, 3)
     with torch.no_grad():
         for p in network.parameters():
