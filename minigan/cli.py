@@ -1,6 +1,8 @@
-"""The command line: score a folder of images, list methods and data sets, rerun tables of experiments.
+"""The command line: learn from photographs, score others, list methods and data sets, rerun experiments.
 
-    minigan score photos/ --train good_photos/ --set epochs=50 --out scores.csv
+    minigan fit photos/normal --out bottle.safetensors
+    minigan score bottle.safetensors photos/new --out scores.csv
+    minigan compare photos/normal photos/test
     minigan methods ALGAN
     minigan reproduce digits --minutes 8
     minigan reproduce --next --minutes 60 --jobs 2
@@ -14,30 +16,29 @@ bug in minigan, and shows its traceback.
 from __future__ import annotations
 
 import argparse
-import ast
-import difflib
 import itertools
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import minigan
-from minigan import registry, scores_file, terminal
-from minigan.checks import require
+from minigan import registry, scoring, terminal
 from minigan.tables.cells import BUDGETS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
     import pandas as pd
-    from torch import Tensor
 
     from minigan.detector import Detector
     from minigan.hyperparameters import Hyperparameter
 
+#: What `fit` and `score` learn with if nothing else is said, and what `compare` tries.
+DEFAULT = "PCA"
+COMPARED = ("PCA", "NearestNeighbors", "IsolationForest")
+NORMAL_IMAGES = (
+    "normal images to learn from (of a folder with train/ in it, those there; never test/ or masks); for "
+    "methods that learn from sub-classes, a sub-folder each"
+)
 # What a user's input can cause: wrong values, missing files, a training that diverges.
 MISTAKES = (ValueError, OSError, FloatingPointError)
 
@@ -80,7 +81,33 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    _add_score_options(command(score, "learn from a folder of normal images, then score another folder"))
+    sub = command(scoring.fit, "learn from a folder of normal images and save the detector")
+    sub.add_argument("folder", help=NORMAL_IMAGES)
+    sub.add_argument("--out", required=True, metavar="FILE", help="where the detector is saved")
+    _add_training_options(sub)
+
+    sub = command(scoring.score, "score images with a saved detector, or with one that learns first")
+    sub.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="a saved detector, then folders or files; with --train, no detector",
+    )
+    sub.add_argument("--train", metavar="FOLDER", help=NORMAL_IMAGES)
+    _add_training_options(sub)
+    sub.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+    sub.add_argument("--heatmaps", metavar="FOLDER", help="save each image with what is anomalous in it")
+
+    sub = command(scoring.compare, "try several methods on images that are sorted into normal and others")
+    sub.add_argument("train", help=NORMAL_IMAGES)
+    sub.add_argument(
+        "test", help=f"images to tell apart, the normal ones in a folder called {', '.join(scoring.NORMAL)}"
+    )
+    sub.add_argument(
+        "--methods", nargs="+", default=list(COMPARED), metavar="NAME", help=f"default: {' '.join(COMPARED)}"
+    )
+    _add_image_size(sub)
+
     sub = command(methods, "list the methods, or the hyperparameters of one")
     sub.add_argument("name", nargs="?", metavar="NAME", help="default: all methods, a line each")
     command(datasets, "list the data sets: what is there, what is missing, how to get it")
@@ -99,18 +126,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_score_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="images to score")
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--train",
-        required=True,
-        metavar="FOLDER",
-        help="normal images to learn from; for methods that learn from sub-classes, a sub-folder each",
+        "--method", default=DEFAULT, metavar="NAME", help=f"see `minigan methods`; default: {DEFAULT}"
     )
-    parser.add_argument(
-        "--method", default="ALGAN", metavar="NAME", help="see `minigan methods`; default ALGAN"
-    )
-    parser.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="side; default: 64")
+    _add_image_size(parser)
     parser.add_argument(
         "--set",
         action="extend",
@@ -119,7 +139,10 @@ def _add_score_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="hyperparameters of the method, such as epochs=20; see `minigan methods NAME`",
     )
-    parser.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+
+
+def _add_image_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="side; default: 64")
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
@@ -136,41 +159,10 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 # What takes long to import is imported inside the commands, so that --help is quick.
 
 
-def score(options: argparse.Namespace) -> int:
-    """Scores of a folder's images, as a table: file, score, and whether it lies above the threshold."""
-    import pandas as pd
-
-    from minigan.image_files import find_images
-
-    # Everything that can be wrong is checked before training, which may take hours.
-    detector = _detector(options)
-    files = find_images(options.folder)
-    names = [path.relative_to(options.folder).as_posix() for path in files]
-    table = pd.DataFrame({"file": names, "score": float("nan"), "anomalous": False})
-    scores_file.rehearse(table, options.out)
-    train, test = _images(options, detector, files)
-    labels = _labels(options.train, detector)
-    with warnings.catch_warnings():
-        # Both are said below, in words that suit the command line.
-        warnings.filterwarnings("ignore", "interrupted in epoch|the threshold comes from")
-        detector.fit(train, labels)
-    code = 0
-    if getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
-        wanted, trained = detector.get_params()["epochs"], len(detector.history_)
-        sentence = f"expected to train {wanted} epochs, got {trained} because of an interruption"
-        code = _complain(f"{sentence}; another Ctrl-C ends without scores", code=terminal.INTERRUPTED)
-    table["score"] = detector.anomaly_score(test)
-    table["anomalous"] = table["score"] > detector.threshold_
-    scores_file.deliver(table, options.out)
-    alone = options.out is not None and scores_file.is_standard_output(options.out)
-    print(_summary(table, detector, options.out), file=sys.stderr if alone else sys.stdout)
-    return code
-
-
 def methods(options: argparse.Namespace) -> int:
     """Every method with the first line of its description, or the hyperparameters of one method."""
     if options.name is not None:
-        _print_hyperparameters(_method(options.name))
+        _print_hyperparameters(scoring.find_method(options.name))
         return 0
     for name in registry.METHODS:
         print(f"{name:21}{_first_line(registry.get(name))}")
@@ -217,91 +209,7 @@ def results(options: argparse.Namespace) -> int:
     return 0
 
 
-# ---------------------------------------------------------------------- inside `score`
-
-
-def _detector(options: argparse.Namespace) -> Detector:
-    """The detector that was asked for, with checked hyperparameters."""
-    method = _method(options.method)
-    detector = method(**{"image_size": options.image_size} | _settings(method, options.set))
-    detector._check_parameters()
-    require(
-        detector.holdout > 0,
-        "expected holdout to be above 0, because the threshold comes from held-out images, got 0; pass "
-        "--set holdout=0.1",
-    )
-    return detector
-
-
-def _settings(method: type[Detector], texts: Sequence[str]) -> dict[str, Any]:
-    """["epochs=20", "augment=('hflip',)"] -> {"epochs": 20, "augment": ("hflip",)}; text stays text."""
-    from minigan.detector import parameter_types
-
-    settings: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        require(bool(equals), f"expected --set NAME=VALUE, got {text!r}; write {text}=VALUE")
-        if name not in parameter_types(method):
-            nearest = difflib.get_close_matches(name, parameter_types(method), n=1)
-            guess = f"did you mean {nearest[0]}? " if nearest else ""
-            raise ValueError(
-                f"expected a hyperparameter of {method.__name__}, got --set {text!r}; {guess}"
-                f"`minigan methods {method.__name__}` lists all"
-            )
-        try:
-            settings[name] = ast.literal_eval(value)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # not a Python literal
-            settings[name] = value
-    return settings
-
-
-def _images(options: argparse.Namespace, detector: Detector, files: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """Training and test images, (n, c, h, w) each."""
-    from minigan import images
-    from minigan.image_files import read_images
-
-    train = images.read_folder(options.train, size=detector.image_size)
-    require(
-        len(train) >= 3,
-        f"expected at least 3 training images, one of them for the threshold, got {len(train)}; pass 100 or "
-        "more if you can",
-    )
-    # The files by name: one that is added meanwhile must not shift the scores of the others.
-    test = read_images(files, detector.image_size, train.shape[1])
-    return train, images.as_tensor(test if test.ndim == 3 else test.transpose(0, 3, 1, 2))
-
-
-def _labels(folder: str, detector: Detector) -> np.ndarray | None:
-    """The sub-classes of the training images, for methods that learn from given ones."""
-    from minigan.image_files import folder_classes
-
-    if detector.label_meaning != "classes" or getattr(detector, "labels", "") != "given":
-        return None
-    try:
-        return folder_classes(folder)
-    except ValueError as error:
-        raise ValueError(f"{error}, or let --set labels=cluster find sub-classes") from error
-
-
-def _summary(table: pd.DataFrame, detector: Detector, out: str | None) -> str:
-    """How many images are flagged, and how sure the threshold is: two lines."""
-    low, high = (100 * fraction for fraction in detector.normal_flagged_)
-    digits = 0 if high - low >= 5 else 1
-    return (
-        f"{table['anomalous'].sum()} of {len(table)} images lie above the threshold "
-        f"{detector.threshold_:.4g}{f'; see {out}' if out else ''}\n"
-        f"of normal images, between {low:.{digits}f} and {high:.{digits}f} % may lie above it "
-        f"(90 % interval; the threshold comes from {detector.n_calibrated_} images)"
-    )
-
-
 # ---------------------------------------------------------------------- inside `methods` and `results`
-
-
-def _method(name: str) -> type[Detector]:
-    """The class of a method; capital and small letters are the same here."""
-    known = {method.lower(): method for method in registry.METHODS}
-    return registry.get(known.get(name.lower(), name))
 
 
 def _first_line(method: type[Detector]) -> str:

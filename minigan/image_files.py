@@ -88,16 +88,17 @@ def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
             yield from walk(path, above | {real})
 
 
-def folder_classes(folder: str | Path) -> np.ndarray:
+def folder_classes(folder: str | Path, files: Sequence[Path] | None = None) -> np.ndarray:
     """The sub-folder of each image in `find_images(folder)`: (n,) int64, counted from 0 in sorted order.
 
     For methods that learn from sub-classes of the normal images: `fit(folder, folder_classes(folder))`.
+    `files` are those of the images that count, if they are not all.
 
     Raises:
         FileNotFoundError: see `find_images`.
         ValueError: an image lies beside the sub-folders, not in one.
     """
-    paths = [path.relative_to(folder) for path in find_images(folder)]
+    paths = [path.relative_to(folder) for path in (find_images(folder) if files is None else files)]
     loose = [path for path in paths if len(path.parts) == 1]
     if loose:
         raise ValueError(
@@ -189,6 +190,11 @@ def read_masks(files: Sequence[Path | None], shape: tuple[int, int]) -> np.ndarr
 def resized(image: Image.Image, size: int | None) -> Image.Image:
     """A Pillow image at `size` x `size` pixels, bilinear and antialiased; None leaves it as it is."""
     return image if size is None else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def open_upright(path: str | Path) -> Image.Image:
+    """A file as a Pillow image in grey or RGB, 8 bits, upright, in its own size. Raises as `read_images`."""
+    return _to_bytes(_open(Path(path)))
 
 
 def reason(error: Exception) -> str:

@@ -46,7 +46,7 @@ def rehearse(table: pd.DataFrame, out: str | None) -> None:
         if isinstance(error, OSError) and error.errno is None:
             raise  # a sentence of our own
         raise OSError(
-            f"expected --out to be a file that can be written, got {out!r} ({_reason(error)}); pass another "
+            f"expected --out to be a file that can be written, got {out!r} ({reason_of(error)}); pass another "
             "path, or leave --out away to print the table"
         ) from error
 
@@ -77,7 +77,7 @@ def deliver(table: pd.DataFrame, out: str | None) -> None:
             raise  # a bug, but not at the cost of the scores
         name = "standard output" if printed else repr(out)
         raise OSError(
-            f"expected to write the table to {name}, got an error ({_reason(error)}); it was printed to "
+            f"expected to write the table to {name}, got an error ({reason_of(error)}); it was printed to "
             f"{where} instead"
         ) from error
 
@@ -141,6 +141,6 @@ def _rescue(table: pd.DataFrame, stdout: bool) -> str:
     return "standard error"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The words of an error without its number and path, which the sentence around them names."""
     return error.strerror if isinstance(error, OSError) and error.strerror else reason(error)

@@ -21,7 +21,7 @@ from helpers import Normed, fake_record, run_by, tiny_cells
 from PIL import Image
 
 import minigan
-from minigan import cli, data, experiments, registry, scores_file, tables, terminal
+from minigan import data, experiments, registry, scores_file, scoring, tables, terminal
 from minigan.cli import main
 from minigan.hyperparameters import hyperparameters
 from minigan.image_files import find_images
@@ -42,7 +42,9 @@ def folders(tmp_path):
 
 
 def score(folders, *more):
-    return main(["score", str(folders / "new"), "--train", str(folders / "good"), "--image-size", "8", *more])
+    """By ALGAN, unless `more` says otherwise: the last of several --method counts."""
+    folder, train = str(folders / "new"), str(folders / "good")
+    return main(["score", folder, "--train", train, "--image-size", "8", "--method", "ALGAN", *more])
 
 
 def test_score_writes_what_the_library_says(folders, capsys):
@@ -78,7 +80,7 @@ def test_score_writes_what_the_library_says(folders, capsys):
 def test_the_summary_says_how_sure_the_threshold_is(interval, said):
     table = pd.DataFrame({"file": ["a", "b"], "score": [1.0, 2.0], "anomalous": [False, True]})
     detector = SimpleNamespace(threshold_=1.5, normal_flagged_=interval, n_calibrated_=10)
-    flagged, sure = cli._summary(table, detector, None).split("\n")
+    flagged, sure = scoring.summary(table, detector, None).split("\n")
     assert flagged == "1 of 2 images lie above the threshold 1.5"
     assert said in sure and sure.endswith("(90 % interval; the threshold comes from 10 images)")
 
@@ -652,7 +654,8 @@ def test_a_command_runs_in_any_thread(capsys):
 @pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_an_interrupted_process(folders, number):
     command = [sys.executable, "-m", "minigan", "score", "new", "--train", "good", "--image-size", "16"]
-    command += ["--out", "scores.csv", "--set", "epochs=100000", "width=2", "device=cpu"]
+    command += ["--method", "ALGAN", "--out", "scores.csv"]
+    command += ["--set", "epochs=100000", "width=2", "device=cpu"]
     with subprocess.Popen(command, cwd=folders, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         said = b""
         while not re.search(rb" [1-9]\d*/100000 ", said):  # the progress bar, after an epoch

@@ -125,8 +125,9 @@ def settle_spectral_norm_(network: nn.Module, iterations: int = 30) -> None:
     """
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
-            parametrization, training = module.parametrizations["weight"], module.training
-            parametrization.train()
+            modes = {each: each.training for each in module.modules()}
+            module.train()
             for _ in range(iterations):
                 module.weight  # noqa: B018  # each access is a power iteration
-            parametrization.train(training)
+            for each, training in modes.items():
+                each.training = training

@@ -1,0 +1,91 @@
+"""Photographs as users keep them: which files of a folder are normal images, and which are masks or tests.
+
+    chosen = normal_images("bottle/")     # MVTec AD: bottle/train alone; no test images, no masks
+    chosen.files, chosen.left_out
+
+Data sets of defects keep masks beside their photographs, or test images beside those to learn from. A
+detector that learns from them learns that defects are normal, so they are recognised by their names and left
+out, and whoever asks is told how many. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from minigan.checks import require
+from minigan.image_files import find_images
+
+#: Folders of masks, and of images that are not to be learned from.
+MASKS, TESTS = "ground_truth", "test"
+#: Names of masks end in one of these, as in "003_mask.png" beside "003.png".
+MASK_ENDINGS = ("_mask", "-mask")
+
+
+class Chosen(NamedTuple):
+    """Image files of a folder, sorted, and how many others there are by the reason to leave them out."""
+
+    files: list[Path]
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        others = "; ".join(f"left out: {n} {reason}" for reason, n in self.left_out.items())
+        return f"{len(self.files)} images{f' ({others})' if others else ''}"
+
+
+def normal_images(folder: str | Path) -> Chosen:
+    """The files to learn from: what lies in `train/` if there is such a folder, without tests and masks.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image file in it.
+        ValueError: all images in it are masks or tests.
+    """
+    outside = (Path(folder) / "train").is_dir()
+
+    def reason(path: Path) -> str | None:
+        inside = path.relative_to(folder).parts[:-1]
+        if TESTS in inside and not (outside and inside[0] == "train"):
+            return "in test/"
+        return "outside train/" if outside and (not inside or inside[0] != "train") else None
+
+    return _choose(folder, reason)
+
+
+def photographs(folder: str | Path) -> Chosen:
+    """The files to score: all but masks. Raises as `normal_images`."""
+    return _choose(folder, lambda path: None)
+
+
+def _choose(folder: str | Path, reason: Callable[[Path], str | None]) -> Chosen:
+    found = find_images(folder)
+    names = {(path.parent, path.stem.lower(), path.suffix.lower()) for path in found}
+    files: list[Path] = []
+    left_out: dict[str, int] = {}
+    for path in found:
+        why = "masks" if _is_mask(path, Path(folder), names) else reason(path)
+        if why is None:
+            files.append(path)
+        else:
+            left_out[why] = left_out.get(why, 0) + 1
+    chosen = Chosen(files, left_out)
+    require(
+        len(files) > 0,
+        f"expected photographs in {str(folder)!r}, got {chosen}; pass the folder that holds them",
+    )
+    return chosen
+
+
+def _is_mask(path: Path, folder: Path, names: set[tuple[Path, str, str]]) -> bool:
+    """Whether a file lies in `ground_truth/`, or is the mask of a photograph beside it.
+
+    That is "003_mask.png" beside "003" with any suffix, and "003.png" beside "003.jpg", because a mask must
+    not be blurred and a photograph may be.
+    """
+    if MASKS in path.relative_to(folder).parts[:-1]:
+        return True
+    stem, suffix = path.stem.lower(), path.suffix.lower()
+    stems = {name for parent, name, _ in names if parent == path.parent} if "mask" in stem else set()
+    if any(stem.endswith(ending) and stem.removesuffix(ending) in stems for ending in MASK_ENDINGS):
+        return True
+    return suffix == ".png" and any((path.parent, stem, jpeg) in names for jpeg in (".jpg", ".jpeg"))
