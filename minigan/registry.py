@@ -7,6 +7,7 @@ what else it needs.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -23,6 +24,23 @@ METHODS: dict[str, str] = {
     "SimultaneousEncoder": "simultaneous_encoder",
     "YGAN": "ygan",
     "SoftmaxClassifier": "softmax_classifier",
+    "GeoTrans": "geotrans",
+    "ARNet": "arnet",
+    "DeepSVDD": "deep_svdd",
+    "DeepSAD": "deep_svdd",
+    "AnoGAN": "anogan",
+    "EGBAD": "egbad",
+    "FAnoGAN": "fanogan",
+    "MemAE": "memae",
+    "ALOCC": "alocc",
+    "OCGAN": "ocgan",
+    "GANomaly": "ganomaly",
+    "SkipGANomaly": "skip_ganomaly",
+    "ADGAN": "agad",
+    "PaDiM": "padim",
+    "PatchCore": "patchcore",
+    "Mahalanobis": "mahalanobis",
+    "DN2": "dn2",
     "OneClassSVM": "classical",
     "IsolationForest": "classical",
     "PCA": "classical",
@@ -66,8 +84,13 @@ def get(name: str) -> type[Detector]:
     """The detector class called `name`.
 
     Raises:
-        ValueError: no method has this name; the message lists those that exist.
+        ValueError: no method has this name; the message names the nearest that exists.
     """
     if name not in METHODS:
-        raise ValueError(f"expected one of the methods {', '.join(METHODS)}, got {name!r}")
+        nearest = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
+        guess = f"did you mean {nearest[0]}? " if nearest else ""
+        raise ValueError(
+            f"expected the name of a method, got {name!r}; {guess}`minigan methods` and minigan.methods() "
+            "list all"
+        )
     return getattr(import_module(f"minigan.models.{METHODS[name]}"), name)

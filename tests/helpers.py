@@ -16,6 +16,7 @@ from minigan import data, experiments
 from minigan.experiments import records, runs
 from minigan.neural import NeuralDetector
 from minigan.tables import Cell
+from minigan.torch_state import seeded
 
 
 @contextmanager
@@ -55,6 +56,29 @@ def ring(n: int, low: float, high: float, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     angle, radius = rng.uniform(0, 2 * np.pi, n), rng.uniform(low, high, n)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
+
+
+# ---------------------------------------------------------------------- pretrained features
+
+
+def tiny_network() -> nn.Module:
+    """A backbone of two convolutions, 8 features, with the same random weights each time."""
+    with seeded(0):
+        layers = [nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU()]
+        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        network.add_module("head", nn.Linear(8, 2))
+    return network
+
+
+def add_tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let detectors take `backbone="tiny"` during a test: blocks 1 and 3, on images of 16 pixels."""
+    from minigan.blocks import features  # here, because torchvision takes seconds to import
+
+    def weights() -> dict:
+        return tiny_network().state_dict()
+
+    tiny = features.Architecture(tiny_network, "head", "{}", (1, 3), own_weights=weights, size=16)
+    monkeypatch.setitem(features.ARCHITECTURES, "tiny", tiny)
 
 
 # ---------------------------------------------------------------------- experiments

