@@ -87,8 +87,9 @@ def get(name: str) -> type[Detector]:
         ValueError: no method has this name; the message names the nearest that exists.
     """
     if name not in METHODS:
-        nearest = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.5)
-        guess = f"did you mean {nearest[0]}? " if nearest else ""
+        known = {method.lower(): method for method in METHODS}
+        nearest = difflib.get_close_matches(name.lower(), known, n=1)
+        guess = f"did you mean {known[nearest[0]]}? " if nearest else ""
         raise ValueError(
             f"expected the name of a method, got {name!r}; {guess}`minigan methods` and minigan.methods() "
             "list all"

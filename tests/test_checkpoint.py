@@ -270,7 +270,7 @@ def test_data_that_does_not_fit_the_shape(files, tmp_path):
 
 def test_loading_executes_nothing(files, tmp_path):
     """A class name from the file is looked up in minigan's own table, never imported."""
-    with raises_sentence(ValueError, "expected one of the methods", "got 'os.system'"):
+    with raises_sentence(ValueError, "expected the name of a method, got 'os.system'"):
         minigan.load(changed(files, "PCA", tmp_path / "a", **{"class": "os.system"}))
 
 

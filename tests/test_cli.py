@@ -131,7 +131,7 @@ def test_score_takes_parameters_that_may_be_none(folders, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--method", "ALGN"], "expected one of the methods ALGAN, "),
+        (["--method", "ALGN"], "expected the name of a method, got 'ALGN'; did you mean ALGAN?"),
         (["--set", "epoch=3"], "a hyperparameter of ALGAN, got --set 'epoch=3'; did you mean epochs?"),
         (["--set", "qqq=3"], "got --set 'qqq=3'; `minigan methods ALGAN` lists all"),
         (["--set", "epochs"], "expected --set NAME=VALUE, got 'epochs'; write epochs=VALUE"),
@@ -699,7 +699,7 @@ def test_methods_shows_the_hyperparameters_of_one(capsys):
         "      Learning rate and momentums of both Adams.\n"
     ) in said
     assert main(["methods", "WGAN"]) == 2
-    assert capsys.readouterr().err.startswith("minigan: expected one of the methods ALGAN, ")
+    assert capsys.readouterr().err.startswith("minigan: expected the name of a method, got ")
 
 
 def test_the_version_is_the_librarys(capsys):

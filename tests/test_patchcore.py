@@ -123,14 +123,12 @@ def test_the_memory_holds_the_wanted_fraction_and_knows_its_patches():
 
 def test_objects_may_stand_anywhere():
     """A patch is compared with those of all positions: shifted by the stride of the maps, it is known."""
-    x = np.zeros((6, 32, 32), np.uint8)
-    x[:, 8:16, 8:16] = 200
+    x = np.zeros((6, 64, 64), np.uint8) + np.arange(6, dtype=np.uint8)[:, None, None]
+    x[:, 24:32, 24:32] = 200
     shifted = np.roll(x[:1], (8, 8), axis=(1, 2))
-    detector = make(input_size=32, n_reweighted=0, coreset=1.0).fit(
-        x + np.arange(6, dtype=np.uint8)[:, None, None]
-    )
+    detector = make(input_size=64, n_reweighted=0, coreset=1.0).fit(x)
     strange = x[:1].copy()
-    strange[:, 10:14, 10:14] = 0
+    strange[:, 26:30, 26:30] = 0
     known, unknown = detector.anomaly_score(np.concatenate([shifted, strange]))
     assert known < unknown / 2
 

@@ -25,9 +25,12 @@ def test_every_docstring_says_where_the_hyperparameters_are_listed(name):
     assert f"`minigan methods {name}`" in minigan.get(name).__doc__
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
-    with raises_sentence(ValueError, "'WGAN'", *minigan.methods()):
-        registry.get("WGAN")
+def test_an_unknown_name_is_answered_with_the_nearest():
+    for wrong, nearest in (("GANomali", "GANomaly"), ("algan", "ALGAN"), ("PAC", "PCA")):
+        with raises_sentence(ValueError, f"{wrong!r}", f"did you mean {nearest}?", "`minigan methods`"):
+            registry.get(wrong)
+    with raises_sentence(ValueError, "got 'xyz'; `minigan methods`"):
+        registry.get("xyz")
 
 
 def test_shared_modules_and_unknown_attributes():

@@ -64,6 +64,7 @@ def greedy_coreset(rows: Tensor, m: int, generator: torch.Generator) -> Tensor:
         rows = rows @ psi.to(rows.device)
     chosen = [int(torch.randint(len(rows), (), generator=generator))]
     nearest = torch.cdist(rows, rows[chosen])[:, 0]  # of each row to the nearest chosen one
+    nearest[chosen] = -torch.inf  # not again, not even among equal rows
     while len(chosen) < m:
         up_to_date = len(chosen)
         largest = nearest.topk(min(ACTIVE + 1, len(rows)))
@@ -73,7 +74,7 @@ def greedy_coreset(rows: Tensor, m: int, generator: torch.Generator) -> Tensor:
             farthest = distances.argmax()
             chosen.append(int(active[farthest]))
             distances = torch.minimum(distances, torch.cdist(few, few[farthest][None])[:, 0])
-            distances[farthest] = -torch.inf  # not again, not even among equal rows
+            distances[farthest] = -torch.inf
         for part in torch.arange(len(rows)).split(ACTIVE):  # in parts, for memory
             new = torch.cdist(rows[part], rows[chosen[up_to_date:]]).amin(1)
             nearest[part] = torch.minimum(nearest[part], new)
