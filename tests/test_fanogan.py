@@ -57,7 +57,9 @@ def test_loss_D_is_that_of_wgan_gp(monkeypatch):
     given = []
     monkeypatch.setattr(fanogan, "gradient_penalty", lambda *args: given.append(args) or torch.tensor(2.0))
     found = detector.loss_D(x, fake).item()
-    assert found == pytest.approx((detector.D(fake)[0].mean() - detector.D(x)[0].mean()).item() + 14, rel=1e-5)
+    assert found == pytest.approx(
+        (detector.D(fake)[0].mean() - detector.D(x)[0].mean()).item() + 14, rel=1e-5
+    )
     ((critic, real, drawn, generator),) = given
     assert real is x and drawn is fake and generator is detector.rng_
     assert torch.equal(critic(x), detector.D(x)[0])
@@ -98,7 +100,9 @@ def test_the_critic_has_images_of_its_own_for_each_of_its_steps(monkeypatch):
     assert [len(part) for part in detector.batches(40, None)] == [8] * 5
 
     seen, steps = [], []
-    monkeypatch.setattr(detector, "loss_D", lambda real, fake: seen.append(real) or detector.D(real)[0].mean())
+    monkeypatch.setattr(
+        detector, "loss_D", lambda real, fake: seen.append(real) or detector.D(real)[0].mean()
+    )
     for name in ("opt_D", "opt_G"):
         monkeypatch.setattr(getattr(detector, name), "step", lambda name=name: steps.append(name))
     detector.epoch_, x = 1, batch(24)

@@ -44,7 +44,9 @@ def test_memories_are_addressed_by_the_softmax_of_their_similarity():
 def test_shrinkage_drops_small_weights_and_the_others_add_up_to_one():
     w = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]])
     torch.testing.assert_close(memae.shrink(w, 0.0), w)
-    expected = torch.tensor([[0.0, 0.0, 3 / 7, 4 / 7], [0.0, 0.0, 0.0, 0.0]])  # none is above 1/4 in the second
+    expected = torch.tensor(
+        [[0.0, 0.0, 3 / 7, 4 / 7], [0.0, 0.0, 0.0, 0.0]]
+    )  # none is above 1/4 in the second
     torch.testing.assert_close(memae.shrink(w, 0.25), expected)
 
 

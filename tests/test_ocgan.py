@@ -144,7 +144,9 @@ def test_running_averages_are_those_of_reconstructed_training_images():
 def test_the_score_is_the_mean_squared_error():
     detector = fitted()
     x, x_hat = zeros(5)[:, None] / 127.5 - 1, detector.reconstruct(zeros(5))
-    np.testing.assert_allclose(detector.anomaly_score(zeros(5)), ((x - x_hat) ** 2).mean((1, 2, 3)), rtol=1e-4)
+    np.testing.assert_allclose(
+        detector.anomaly_score(zeros(5)), ((x - x_hat) ** 2).mean((1, 2, 3)), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

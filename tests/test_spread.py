@@ -5,7 +5,7 @@ import pytest
 from helpers import DIGITS, raises_sentence, write_record
 from made_up_papers import make_up
 
-from minigan import report
+from minigan import report, tables
 from minigan.experiments import spread
 from minigan.tables import Cell
 
@@ -67,3 +67,20 @@ def test_a_verdict_allows_for_luck(monkeypatch, tmp_path):
     assert margin > 0.06
     verdict = report.verdict("one", folder=tmp_path)
     assert verdict.word == "small runs reach it" and f"within {margin:.2f} of" in verdict.reason
+
+
+def test_the_last_epoch_beside_others(monkeypatch, tmp_path):
+    """Means over the runs that measured everything; classical methods have no epochs."""
+    make_up(monkeypatch, tmp_path)
+    network = [cell for cell in tables.table("one").cells() if cell.method == "YGAN" and not cell.label]
+    for cell, auroc in zip(network, (0.7, 0.8, 0.9), strict=False):
+        late = {"auroc_late_mean": auroc - 0.1, "auroc_late_std": 0.02, "auroc_averaged": auroc + 0.05}
+        write_record(tmp_path, cell, auroc, **(late if auroc < 0.85 else {}) | {"epochs": 9})
+    write_record(tmp_path, next(c for c in tables.table("one").cells() if c.method == "PCA"), 0.99)
+    found = spread.by_epoch("one", tmp_path)
+    assert list(found.index.get_level_values("method")) == ["YGAN", "YGAN"]
+    row = found.loc[("leave_one_out", "YGAN", "")]
+    np.testing.assert_allclose(row[["last", "late mean", "late std", "averaged"]], [0.75, 0.65, 0.02, 0.8])
+    assert row[["runs", "missing"]].tolist() == [2, 7]
+    never_run = found.loc[("leave_one_out", "YGAN", "scored_by=image")]
+    assert never_run[["runs", "missing"]].tolist() == [0, 9] and np.isnan(never_run["last"])

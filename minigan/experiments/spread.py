@@ -2,6 +2,7 @@
 
     spread.between_runs()            # one row for each method
     spread.margin("YGAN", runs=10)   # by how much a mean over ten runs may miss by luck alone
+    spread.by_epoch("digits")        # the last epoch beside the last few, and beside averaged weights
 
 A single run differs from its repetition with another seed, because its images, its initial weights and its
 batches differ, and because a GAN goes on moving until its last epoch. Where the records repeat runs with
@@ -18,7 +19,7 @@ import pandas as pd
 
 from minigan import registry
 from minigan.checks import require
-from minigan.experiments.records import read_records
+from minigan.experiments.records import read_records, results
 from minigan.paths import data_folder
 from minigan.tables.cells import KEY
 
@@ -51,6 +52,32 @@ def between_runs(folder: str | Path | None = None) -> pd.DataFrame:
                 "measured": len(late),
             }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["seeds", "repeated", "late", "measured"])
+
+
+def by_epoch(name: str, folder: str | Path | None = None, budget: str = "quick") -> pd.DataFrame:
+    """How much the choice of the epoch matters in a table: one row for each protocol, method and label.
+
+    Means over the runs that recorded all of it: the AUROC of the "last" epoch, the mean ("late mean") and the
+    standard deviation ("late std") of those of the last epochs, and the AUROC by the running average of the
+    weights ("averaged"). "runs" counts these runs and "missing" those without. Methods without epochs have no
+    row.
+    """
+    by = ["protocol", "method", "label"]
+    columns = {
+        "auroc": "last",
+        "auroc_late_mean": "late mean",
+        "auroc_late_std": "late std",
+        "auroc_averaged": "averaged",
+    }
+    rows = []
+    for group, runs in results(name, folder, budget).groupby(by, sort=False):
+        if (runs["epochs"] == 0).any():
+            continue
+        whole = runs.dropna(subset=list(columns))
+        means = whole[list(columns)].mean().rename(columns)
+        rows.append({**dict(zip(by, group, strict=True)), **means, "runs": len(whole)})
+        rows[-1]["missing"] = len(runs) - len(whole)
+    return pd.DataFrame(rows, columns=[*by, *columns.values(), "runs", "missing"]).set_index(by)
 
 
 def margin(method: str, runs: int, folder: str | Path | None = None) -> float:
