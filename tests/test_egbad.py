@@ -113,7 +113,7 @@ def test_dropout_is_for_training_only():
 # ---------------------------------------------------------------------- averages of weights
 
 
-@pytest.mark.parametrize("decay", [0.999, 0.3])
+@pytest.mark.parametrize("decay", [0.999, 0.3, 0.0])
 def test_averages_follow_the_weights_step_by_step(decay):
     detector = prepared(decay=decay, lr=0.05)
     mean = {name: parameters(getattr(detector, name)) for name in TRAINED}

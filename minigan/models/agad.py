@@ -133,7 +133,7 @@ class AGAD(NeuralDetector):
     `minigan methods AGAD` lists all hyperparameters.
     """
 
-    label_meaning: ClassVar = "anomalies"
+    label_meaning: ClassVar[Literal["anomalies", "ignored"]] = "anomalies"
     gradient_flow: ClassVar = {
         "L_adv": {"G"},
         "L_con": {"G"},

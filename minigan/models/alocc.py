@@ -1,8 +1,8 @@
 """ALOCC: an autoencoder refines images, and the discriminator that it was trained against is the detector.
 
 R learns to clean noisy normal images, and D to tell its results from real ones. R then draws normal images
-well and spoils others, so that D is more certain about R(x) than about x itself: the score is how unreal D finds
-R(x).
+well and spoils others, so that D is more certain about R(x) than about x itself: the score is how unreal D
+finds R(x).
 
     Sabokrou, Khalooei, Fathy and Adeli, "Adversarially Learned One-Class Classifier for Novelty Detection",
     CVPR 2018. https://arxiv.org/abs/1802.09088
@@ -13,24 +13,24 @@ R(x).
 
 What the paper leaves open, and how it is read here:
 
-* Layers: the paper's R keeps a map of features between its encoder and its decoder; here both are DCGAN's stacks,
-  with a code of `z_dim` numbers, and so is D.
-* The noise is N(0, sigma^2 I); sigma is released code's 0.155 for images in [0, 1], here in [-1, 1] 0.31. Images
-  with noise are not clipped.
+* Layers: the paper's R keeps a map of features between its encoder and its decoder; here both are DCGAN's
+  stacks, with a code of `z_dim` numbers, and so is D.
+* The noise is N(0, sigma^2 I); sigma is released code's 0.155 for images in [0, 1], here in [-1, 1] 0.31.
+  Images with noise are not clipped.
 * L_R is a sum over pixels and a mean over images. R's adversarial loss is -log D(R(x + noise)), as in DCGAN.
 * D processes images and refined images in one batch. With a batch for each (`joint_batches=False`), as in the
   code of most GANs, batch norm in training normalises the two with statistics of their own, and in evaluation
-  mode with one running average, which fits neither. Here D itself is the score, and on digits D(R(x)) was then
-  often higher for anomalies.
+  mode with one running average, which fits neither. Here D itself is the score, and on digits D(R(x)) was
+  then often higher for anomalies.
 * The optimiser is not given: Adam, as in DCGAN. The number of epochs is not given either.
 * D's score is its raw output, which orders images as its sigmoid does.
-* The paper stops the training when L_R is small enough, at a value that it does not give. Here it is trained to
-  the end: see the history of L_R.
+* The paper stops the training when L_R is small enough, at a value that it does not give. Here it is trained
+  to the end: see the history of L_R.
 
 What released code does differently: it updates R twice for each step of D, so that D does not win
 (`refiner_steps=2`). Its D has a batch for each kind (`joint_batches=False`). It weighs L_R with 0.2, compares
-R(x + noise) with the noisy image, not the clean one, by a cross-entropy, and trains by RMSProp with a learning
-rate of 2e-3; these three are not repeated here.
+R(x + noise) with the noisy image, not the clean one, by a cross-entropy, and trains by RMSProp with a
+learning rate of 2e-3; these three are not repeated here.
 
 Not in this file: the detection of places in video.
 """
@@ -82,9 +82,9 @@ class ALOCC(NeuralDetector):
     refiner_steps: int = 1
     #: D's batches have images and refined images together, so that batch norm treats both alike.
     joint_batches: bool = True
-    #: The score: minus D's raw output for the refined image ("refined", Eq. 6) or for the image itself ("image",
-    #: Eq. 5), or the distance between the two ("error", no score of the paper but our control). May be changed
-    #: after `fit`; calibrate again then.
+    #: The score: minus D's raw output for the refined image ("refined", Eq. 6) or for the image itself
+    #: ("image", Eq. 5), or the distance between the two ("error", no score of the paper but our control). May
+    #: be changed after `fit`; calibrate again then.
     scored_by: Literal["refined", "image", "error"] = "refined"
     #: Learning rate and momentums of both Adams.
     lr: float = 2e-4

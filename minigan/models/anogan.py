@@ -13,17 +13,17 @@ anomaly there is none, and what remains of the difference is the score and shows
 
 What the paper leaves open, and how it is read here:
 
-* How the search descends is not said. Here it is by Adam, with a learning rate of its own (`search_lr`). A step
-  changes each number of z by about that much at first, in a cube whose sides have length 2.
-* All queries start from the same z_1, drawn once from `seed` and kept with the weights. The paper draws one at
-  random; then a score would change from one call to the next, or with the order of the queries.
+* How the search descends is not said. Here it is by Adam, with a learning rate of its own (`search_lr`). A
+  step changes each number of z by about that much at first, in a cube whose sides have length 2.
+* All queries start from the same z_1, drawn once from `seed` and kept with the weights. The paper draws one
+  at random; then a score would change from one call to the next, or with the order of the queries.
 * z is not kept inside the cube that G was trained on.
 * Queries are searched for together, but the losses of a batch are added and Adam works number by number, so
   the others of a batch have no influence on a search.
 * f, the features of D in L_D, is its last map, of 4x4 pixels.
 
-What released code does differently: we know of none by the authors. Code of others that skips the search, and so
-returns one and the same image for all queries, has been published as AnoGAN.
+What released code does differently: we know of none by the authors. Code of others that skips the search, and
+so returns one and the same image for all queries, has been published as AnoGAN.
 
 Not in this file: the reference score with D's own output, and the earlier search of Yeh et al. that the paper
 compares with.

@@ -1,11 +1,12 @@
 """f-AnoGAN: the fast AnoGAN, a Wasserstein GAN and then an encoder, which replaces the search for each query.
 
-AnoGAN searches for the closest image that its generator can draw, which takes hundreds of steps for every query.
-f-AnoGAN trains an encoder that finds it in one: first a GAN on normal images, then, with the GAN frozen, an
-encoder for which G(E(x)) looks like x, to the eye and to the critic.
+AnoGAN searches for the closest image that its generator can draw, which takes hundreds of steps for every
+query. f-AnoGAN trains an encoder that finds it in one: first a GAN on normal images, then, with the GAN
+frozen, an encoder for which G(E(x)) looks like x, to the eye and to the critic.
 
-    Schlegl, Seeboeck, Waldstein, Langs and Schmidt-Erfurth, "f-AnoGAN: Fast unsupervised anomaly detection with
-    generative adversarial networks", Medical Image Analysis 54, 2019. https://doi.org/10.1016/j.media.2019.01.010
+    Schlegl, Seeboeck, Waldstein, Langs and Schmidt-Erfurth, "f-AnoGAN: Fast unsupervised anomaly detection
+    with generative adversarial networks", Medical Image Analysis 54, 2019.
+    https://doi.org/10.1016/j.media.2019.01.010
 
     z ~ N(0, I) --> G --> fake ----+
                     training image +--> D --> how real?          (first: WGAN-GP trains G and D)
@@ -13,14 +14,14 @@ encoder for which G(E(x)) looks like x, to the eye and to the critic.
 
 What the paper leaves open, and how it is read here:
 
-* Layers: the paper's networks are residual, for 64x64 pixels; here they are DCGAN's, for 16 to 256. The critic
-  has layer norm where DCGAN has batch norm, as the released one: the gradient penalty is a number for each
-  image, and batch norm would mix them. Its output has no bias, which cancels in the loss of a WGAN.
-* The training is counted in epochs, of which the last `encoder_epochs` train E. As in released code, an epoch of
-  the GAN has as many steps of G as there are batches of images, and `n_critic` steps of D for each, with images
-  of their own.
-* Until the encoder's epochs begin, E is untrained, and so is a score: that of a validation, or of an interrupted
-  training. The running average of all weights includes E's early ones.
+* Layers: the paper's networks are residual, for 64x64 pixels; here they are DCGAN's, for 16 to 256. The
+  critic has layer norm where DCGAN has batch norm, as the released one: the gradient penalty is a number for
+  each image, and batch norm would mix them. Its output has no bias, which cancels in the loss of a WGAN.
+* The training is counted in epochs, of which the last `encoder_epochs` train E. As in released code, an epoch
+  of the GAN has as many steps of G as there are batches of images, and `n_critic` steps of D for each, with
+  images of their own.
+* Until the encoder's epochs begin, E is untrained, and so is a score: that of a validation, or of an
+  interrupted training. The running average of all weights includes E's early ones.
 * f is D's last map, of 4x4 pixels. G normalises with its running averages while E is trained, as in scoring.
 
 What released code does differently: its encoder ends without the tanh that the paper describes
@@ -111,9 +112,9 @@ class FAnoGAN(NeuralDetector):
     kappa: float = 1.0
     #: What follows E's last layer: the paper's tanh, or nothing, as in the released settings.
     code_activation: Literal["tanh", "none"] = "tanh"
-    #: The score: the paper's, of images and features ("both"), the residual of the images alone ("residual"), or the distance between the
-    #: code of the image and that of its reconstruction ("latent", measured by released code). May be changed
-    #: after `fit`; calibrate again then.
+    #: The score: the paper's, of images and features ("both"), the residual of the images alone ("residual"),
+    #: or the distance between the code of the image and that of its reconstruction ("latent", measured by
+    #: released code). May be changed after `fit`; calibrate again then.
     scored_by: Literal["both", "residual", "latent"] = "both"
     #: Learning rate and momentums of the GAN's Adams.
     lr: float = 1e-4

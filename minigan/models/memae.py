@@ -1,8 +1,8 @@
 """MemAE: an autoencoder with a memory, which reconstructs every image from a few remembered normal codes.
 
-An ordinary autoencoder may learn to copy anomalies as well. MemAE never decodes the code of an image itself, but
-a mixture of a few learned codes, its memory; these come from normal images, so an anomaly is reconstructed as
-something normal, and the reconstruction error is the anomaly score.
+An ordinary autoencoder may learn to copy anomalies as well. MemAE never decodes the code of an image itself,
+but a mixture of a few learned codes, its memory; these come from normal images, so an anomaly is
+reconstructed as something normal, and the reconstruction error is the anomaly score.
 
     Gong, Liu, Le, Saha, Mansour, Venkatesh and van den Hengel, "Memorizing Normality to Detect Anomaly:
     Memory-augmented Deep Autoencoder for Unsupervised Anomaly Detection", ICCV 2019.
@@ -14,15 +14,17 @@ What the paper leaves open, and how it is read here:
 
 * Layers: the paper has three convolutions on each side, other ones for each data set; here they are DCGAN's.
 * A memory is a whole code, as in the paper's experiments with images, not the code of one position.
-* The shrinkage threshold may be between 1 / N and 3 / N (section 3.3.2): `shrinkage` counts in units of 1 / N,
-  and is 1. Where no weight reaches it, which a code unlike every memory may bring about with more than 1, the
-  mixture is 0.
-* Sums over pixels are means in L_rec, so that the weight of the entropy, alpha, holds for images of all sizes.
+* The shrinkage threshold may be between 1 / N and 3 / N (section 3.3.2): `shrinkage` counts in units of 1 /
+  N, and is 1. Where no weight reaches it, the mixture is 0. Cosines of new memories are small, and their
+  weights all near 1 / N: on digits, with 2, none ever reached it, all codes were 0, and nothing was learned.
+* Sums over pixels are means in L_rec, so that the weight of the entropy, alpha, holds for images of all
+  sizes.
 * The number of epochs is not given for images.
 
 What released code does differently: it compares z with a memory by the inner product, which makes the weights
-far more unequal than the paper's cosine similarity does (`similarity="inner"`). It starts with memories uniform
-in [-1 / sqrt(C), 1 / sqrt(C)], C the numbers in a code, and so does this file, because the paper does not say.
+far more unequal than the paper's cosine similarity does (`similarity="inner"`). It starts with memories
+uniform in [-1 / sqrt(C), 1 / sqrt(C)], C the numbers in a code, and so does this file, because the paper does
+not say.
 
 Not in this file: video, where each position of a feature map asks the memory on its own.
 """
@@ -96,8 +98,8 @@ def L_ent(w: Tensor) -> Tensor:
 class MemAE(NeuralDetector):
     """MemAE on square images of 16 to 256 pixels, 1 or 3 channels.
 
-    Defaults are the paper's for MNIST; for CIFAR-10 it has `n_memories=500`. With a few hundred training images,
-    a larger learning rate is needed.
+    Defaults are the paper's for MNIST; for CIFAR-10 it has `n_memories=500`. With a few hundred training
+    images, a larger learning rate is needed.
 
     `minigan methods MemAE` lists all hyperparameters.
     """

@@ -1,8 +1,9 @@
 """OCGAN: an autoencoder whose whole latent cube decodes to normal images, scored by reconstruction error.
 
-An autoencoder of eights may reconstruct a one, too: some codes that no eight has are free to decode to anything.
-OCGAN leaves no such codes. It fills a cube evenly with the codes of normal images, and demands that every point
-of the cube decodes to an image like them; points where this fails are searched for by gradient descent.
+An autoencoder of eights may reconstruct a one, too: some codes that no eight has are free to decode to
+anything. OCGAN leaves no such codes. It fills a cube evenly with the codes of normal images, and demands that
+every point of the cube decodes to an image like them; points where this fails are searched for by gradient
+descent.
 
     Perera, Nallapati and Xiang, "OCGAN: One-class Novelty Detection Using GANs with Constrained Latent
     Representations", CVPR 2019. https://arxiv.org/abs/1903.08550
@@ -16,13 +17,14 @@ What the paper leaves open, and how it is read here:
 
 * Layers of E, G, D_v and C are DCGAN's; D_l is fully connected, as in released code.
 * The noise, N(0, 0.2), has the standard deviation 0.2.
-* "Informative-negative mining" is given without the number of steps, their size or their beginning. Here, as in
-  released code, it is one step of size 2 in the last quarter of the training. Points are clipped to the cube.
-* Errors are means over pixels. As in released code, L_MSE then needs a weight in the hundreds, 250, and L_latent
-  10: the paper's single weight, 10 for L_MSE, is for sums over the pixels of an image.
-* G decodes codes and uniform points in separate passes, and batch norm's running averages include both, though
-  only codes of images are scored. So they are collected anew after each epoch, from reconstructed training
-  images (`collect_norms`).
+* "Informative-negative mining" is given without the number of steps, their size or their beginning. Here, as
+  in released code, it is one step of size 2 in the last quarter of the training. Points are clipped to the
+  cube.
+* Errors are means over pixels. As in released code, L_MSE then needs a weight in the hundreds, 250, and
+  L_latent 10: the paper's single weight, 10 for L_MSE, is for sums over the pixels of an image.
+* G decodes codes and uniform points in separate passes, and batch norm's running averages include both,
+  though only codes of images are scored. So they are collected anew after each epoch, from reconstructed
+  training images (`collect_norms`).
 
 What released code does differently: its encoder has no tanh, so that codes may leave the cube.
 
@@ -64,8 +66,8 @@ class LatentDiscriminator(nn.Sequential):
 class OCGAN(NeuralDetector):
     """OCGAN on square images of 16 to 256 pixels, 1 or 3 channels, scored by reconstruction error.
 
-    Defaults are the paper's and, where it is silent, the released settings'. With a few hundred images, smaller
-    batches take more steps.
+    Defaults are the paper's and, where it is silent, the released settings'. With a few hundred images,
+    smaller batches take more steps.
 
     `minigan methods OCGAN` lists all hyperparameters.
     """
@@ -100,7 +102,8 @@ class OCGAN(NeuralDetector):
     #: Learning rate and momentums of every Adam.
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    #: Channels of the layers next to the image in E and G, and in D_v and C; they double inwards up to max_width.
+    #: Channels of the layers next to the image in E and G, and in D_v and C; they double inwards up to
+    #: max_width.
     width: int = 64
     width_D: int = 16
     max_width: int = 512
