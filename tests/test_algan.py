@@ -594,6 +594,17 @@ def test_feature_detectors_of_images_keep_the_contract(stand_in, tmp_path):
     assert detector.sample(3).shape == (3, 2048)
 
 
+def test_the_installed_network_needs_no_download(tmp_path):
+    x = zeros(6)
+    detector = feature_detector(
+        backbone="efficientnet_lite0", rotations_fit=2, rotations_score=2, holdout=0, batch_size=4
+    ).fit(x)
+    assert detector.sample(3).shape == (3, 1280)
+    scores = detector.anomaly_score(x[:2])
+    detector.save(tmp_path / "a")
+    np.testing.assert_array_equal(minigan.load(tmp_path / "a").anomaly_score(x[:2]), scores)
+
+
 @pytest.fixture
 def backbone_calls(stand_in, monkeypatch) -> list[tuple[int, dict]]:
     """Number of images and keyword arguments of every call of the backbone."""

@@ -173,3 +173,9 @@ IMAGES = colors(8, FOUR)[0]
 def test_what_cannot_be_clustered_gets_one_sentence(request_, words):
     with raises_sentence(ValueError, *words):
         request_()
+
+
+def test_another_network_may_be_chosen_and_its_installed_weights_are_used():
+    x, truth = colors(12, FOUR[:2])
+    labels = weak_labels(x, n_clusters=2, architecture="efficientnet_lite0")
+    assert purity(labels, truth) == 1

@@ -231,13 +231,13 @@ CASES = {
     ),
     "AnoGAN": Case(
         settings=TINY | {"z_dim": 8, "search_steps": 2},
-        learns={"epochs": 40, "width": 8, "batch_size": 16, "z_dim": 16, "lr": 1e-3, "search_steps": 50}
-        | {"search_lr": 0.05, "progress": False},
+        learns={"epochs": 20, "width": 8, "batch_size": 16, "z_dim": 16, "lr": 1e-3, "search_steps": 30}
+        | {"search_lr": 0.1, "progress": False},
         auroc=0.9,
     ),
     "FAnoGAN": Case(
         settings=TINY | {"encoder_epochs": 1, "z_dim": 8, "n_critic": 2},
-        learns={"epochs": 60, "encoder_epochs": 40, "width": 8, "z_dim": 16, "batch_size": 16, "n_critic": 2}
+        learns={"epochs": 30, "encoder_epochs": 20, "width": 8, "z_dim": 16, "batch_size": 16, "n_critic": 2}
         | {"lr": 1e-3, "lr_E": 1e-3, "progress": False},
         auroc=0.9,
         phases=({"loss_D", "loss_G"}, {"loss_E"}),
@@ -289,7 +289,7 @@ CASES = {
     ),
     "MemAE": Case(
         settings=TINY | {"z_dim": 8, "n_memories": 10},
-        learns={"epochs": 40, "width": 8, "batch_size": 16, "z_dim": 16, "lr": 2e-3, "progress": False},
+        learns={"epochs": 15, "width": 8, "batch_size": 16, "z_dim": 16, "lr": 3e-3, "progress": False},
         auroc=0.9,
     ),
     "ALOCC": Case(
@@ -299,7 +299,7 @@ CASES = {
     ),
     "OCGAN": Case(
         settings=TINY | {"z_dim": 8, "width_D": 4, "mining_from": 0.5},
-        learns={"epochs": 40, "width": 8, "width_D": 4, "batch_size": 16, "lr": 1e-3, "progress": False},
+        learns={"epochs": 12, "width": 8, "width_D": 4, "batch_size": 16, "lr": 2e-3, "progress": False},
         auroc=0.9,
     ),
     "Autoencoder": Case(

@@ -34,6 +34,7 @@ MODULES = (
     tables.algan,
     tables.simultaneous_encoder,
     tables.every_method,
+    tables.family,
 )
 #: What has no runs: tables for a laptop have no second budget, and features need a GPU.
 LAPTOP = [name for name in tables.TABLES if "digits" in name or "textures" in name]

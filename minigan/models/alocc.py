@@ -52,7 +52,7 @@ from minigan.neural import NeuralDetector
 
 
 def L_R(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Eq. 4, refinement: ||x - x_hat||^2, averaged over images, (n, c, h, w) twice -> ()."""
+    """Refinement loss: ||x - x_hat||^2, averaged over images, (n, c, h, w) twice -> ()."""
     return (x - x_hat).square().flatten(1).sum(1).mean()
 
 
@@ -82,8 +82,8 @@ class ALOCC(NeuralDetector):
     refiner_steps: int = 1
     #: D's batches have images and refined images together, so that batch norm treats both alike.
     joint_batches: bool = True
-    #: The score: minus D's raw output for the refined image ("refined", Eq. 6) or for the image itself
-    #: ("image", Eq. 5), or the distance between the two ("error", no score of the paper but our control). May
+    #: The score: minus D's raw output for the refined image ("refined") or for the image itself
+    #: ("image"), or the distance between the two ("error", no score of the paper but our control). May
     #: be changed after `fit`; calibrate again then.
     scored_by: Literal["refined", "image", "error"] = "refined"
     #: Learning rate and momentums of both Adams.
@@ -115,7 +115,7 @@ class ALOCC(NeuralDetector):
         return self.D(x)[0], self.D(x_hat)[0]
 
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Eq. 2 and 3 for one batch x, (b, c, h, w): D, then R, `refiner_steps` times."""
+        """The paper's training for one batch x, (b, c, h, w): D, then R, `refiner_steps` times."""
         x_hat = self.R(self.noisy(x))
         real, fake = self.judge(x, x_hat.detach())  # detached: D's loss must not train R
         loss_D = bce_real(real) + bce_fake(fake)
@@ -129,7 +129,7 @@ class ALOCC(NeuralDetector):
                 loss_R = bce_real(self.judge(x, x_hat)[1])
             refinement = L_R(x, x_hat)
             self.opt_R.zero_grad()
-            (loss_R + self.lambda_r * refinement).backward()  # Eq. 3: L_R+D + lambda L_R
+            (loss_R + self.lambda_r * refinement).backward()  # L_R+D + lambda L_R
             self.opt_R.step()
         return {"loss_D": loss_D, "loss_R": loss_R, "L_R": refinement}
 
@@ -138,11 +138,11 @@ class ALOCC(NeuralDetector):
     def score_step(self, x: Tensor) -> Tensor:
         """The score chosen by `scored_by`: (n, c, h, w) -> (n,)."""
         if self.scored_by == "image":
-            return -self.D(x)[0]  # Eq. 5
+            return -self.D(x)[0]
         x_hat = self.R(x)
         if self.scored_by == "error":
             return (x - x_hat).flatten(1).norm(dim=1)
-        return -self.D(x_hat)[0]  # Eq. 6
+        return -self.D(x_hat)[0]
 
     def reconstruct(self, images: Any) -> np.ndarray:
         """The refined images R(x), in [-1, 1]: (n, c, h, w) float32."""

@@ -244,6 +244,6 @@ class FAnoGAN(NeuralDetector):
         self._check_at_least(2, "batch_size")
         require(
             self.encoder_epochs < self.epochs,
-            f"expected encoder_epochs to be fewer than epochs, {self.epochs}, so that the GAN is trained first, "
-            f"got {self.encoder_epochs}; raise epochs",
+            f"expected encoder_epochs to be fewer than epochs, {self.epochs}, so that the GAN is trained "
+            f"first, got {self.encoder_epochs}; raise epochs",
         )

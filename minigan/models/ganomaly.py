@@ -27,8 +27,8 @@ What released code does differently:
 * It re-initialises D, but not D's Adam, when D's loss in a step falls below 1e-5: `reset_below`.
 * It never switches to evaluation mode, so a score depends on the rest of its batch (`minigan.leaks`), scales
   the scores by the smallest and largest of the test set, and keeps the epoch with the best test AUROC.
-* Where L_adv is computed from a detached reconstruction, as some rewritten versions do, it trains nothing. In
-  the authors' own code, and here, it reaches G.
+* There as here, the reconstruction in L_adv is not detached, so that L_adv trains G. In the released code of
+  Y-GAN, which descends from this one, it is, and trains nothing of the generator.
 
 Not in this file: extra layers between the strided ones, an option of the released code, off by default.
 """

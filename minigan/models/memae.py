@@ -8,15 +8,16 @@ reconstructed as something normal, and the reconstruction error is the anomaly s
     Memory-augmented Deep Autoencoder for Unsupervised Anomaly Detection", ICCV 2019.
     https://arxiv.org/abs/1904.02639
 
-    x --> E --> z --> M: which memories are like z? --> z_hat --> G --> x_hat ~ x   (L_rec; L_ent: few memories)
+    x --> E --> z --> M: which memories are like z? --> z_hat --> G --> x_hat ~ x     (L_rec)
+                      few of them (L_ent)
 
 What the paper leaves open, and how it is read here:
 
 * Layers: the paper has three convolutions on each side, other ones for each data set; here they are DCGAN's.
 * A memory is a whole code, as in the paper's experiments with images, not the code of one position.
-* The shrinkage threshold may be between 1 / N and 3 / N (section 3.3.2): `shrinkage` counts in units of 1 /
-  N, and is 1. Where no weight reaches it, the mixture is 0. Cosines of new memories are small, and their
-  weights all near 1 / N: on digits, with 2, none ever reached it, all codes were 0, and nothing was learned.
+* The shrinkage threshold may be between 1 / N and 3 / N. `shrinkage` counts in units of 1 / N, and is 1.
+  Where no weight reaches it, the mixture is 0. Cosines of new memories are small, and their weights all near
+  1 / N: on digits, with 2, none ever reached it, all codes were 0, and nothing was learned.
 * Sums over pixels are means in L_rec, so that the weight of the entropy, alpha, holds for images of all
   sizes.
 * The number of epochs is not given for images.

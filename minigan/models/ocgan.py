@@ -17,9 +17,8 @@ What the paper leaves open, and how it is read here:
 
 * Layers of E, G, D_v and C are DCGAN's; D_l is fully connected, as in released code.
 * The noise, N(0, 0.2), has the standard deviation 0.2.
-* "Informative-negative mining" is given without the number of steps, their size or their beginning. Here, as
-  in released code, it is one step of size 2 in the last quarter of the training. Points are clipped to the
-  cube.
+* The number of steps of "informative-negative mining", their size and their beginning are those of released
+  code: one step of size 2, in the last quarter of the training. Points are clipped to the cube.
 * Errors are means over pixels. As in released code, L_MSE then needs a weight in the hundreds, 250, and
   L_latent 10: the paper's single weight, 10 for L_MSE, is for sums over the pixels of an image.
 * G decodes codes and uniform points in separate passes, and batch norm's running averages include both,
@@ -129,7 +128,7 @@ class OCGAN(NeuralDetector):
         return 2 * torch.rand(n, self.z_dim, generator=self.rng_, device=self.device_) - 1
 
     def mine(self, l_2: Tensor) -> Tensor:
-        """Informative negatives: points moved to where C finds what G draws unlike an image. (n, d) -> (n, d)."""
+        """Informative negatives: points moved to where C rejects what G draws, (n, d) -> (n, d)."""
         for _ in range(self.mining_steps):
             l_2 = l_2.detach().requires_grad_()
             # These passes are a search: batch norm must not learn from them, and no network is trained.

@@ -14,16 +14,14 @@ the score.
 
 What the paper leaves open, and how it is read here:
 
-* Weights of the losses and the learning rate are the released code's. The paper's differ from them; its text
-  was not at hand, so these numbers are not the paper's.
+* Weights of the losses and the learning rate are the released code's. The paper weighs L_con otherwise; its
+  text was not at hand.
 * The U-Net has log2(size) levels, so that its innermost map is 1x1, as in the released code: 4x4 convolutions
   of stride 2, each followed by batch norm except the first and the innermost.
 * f is the last feature map of DCGAN's discriminator before its classifier. The released D has one layer more:
   a convolution to 100 numbers, which are f, and a linear classifier of these.
 * The norms in L_con and L_lat are means of absolute values and of squares. Both parts of the score are means
   of squares, as released.
-* An adversary that is sure of itself gives L_adv of G a large value and D's features no reason to stay the
-  same; only L_con is stable. Skip connections also copy anomalies: that is AGAD's starting point.
 
 What released code does differently:
 
