@@ -49,6 +49,7 @@ _MODULES = {
     "sources": "data.sources",
     "published": "experiments.published",
     "report": "experiments.report",
+    "spread": "experiments.spread",
     "adegan": "models.adegan",
     "agad": "models.agad",
     "algan": "models.algan",

@@ -123,8 +123,10 @@ def test_what_is_asked_of_the_clustering(cls, monkeypatch, tmp_path):
     )
     x, y = three_digits()
     parameters = {"labels": "cluster", "cluster_features": tmp_path / "w.pth", "max_clusters": 7, "seed": 3}
+    parameters |= {"cluster_backbone": "efficientnet_lite0"}
     detector = cls(**TINY, **parameters).fit(x)
-    assert asked == [(32, tmp_path / "w.pth", None, 7, 3, torch.device("cpu"))]  # 4 of the 36 are held out
+    given = (tmp_path / "w.pth", None, 7, 3, torch.device("cpu"), "efficientnet_lite0")
+    assert asked == [(32, *given)]  # 4 of the 36 are held out
     assert detector.classes_.tolist() == [0, 1, 2, 3]
     cls(**TINY).fit(x, y)
     assert len(asked) == 1

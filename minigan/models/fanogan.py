@@ -154,7 +154,7 @@ class FAnoGAN(NeuralDetector):
         if self.encoding():
             return usual
         needed = len(usual) * self.n_critic * self.batch_size_
-        order = torch.cat(usual)
+        order = torch.cat(list(usual))
         while len(order) < needed:
             order = torch.cat([order, *super().batches(n, y)])
         return order.split(self.n_critic * self.batch_size_)

@@ -59,6 +59,8 @@ def greedy_coreset(rows: Tensor, m: int, generator: torch.Generator) -> Tensor:
     Distances to the chosen rows only shrink. So it is enough to keep those of the farthest rows up to date
     until the largest of them falls below what all others had; then these catch up, all at once.
     """
+    if m == len(rows):
+        return torch.arange(m)
     if rows.shape[1] > PROJECTED:  # psi, a random linear projection
         psi = torch.randn(rows.shape[1], PROJECTED, generator=generator) / PROJECTED**0.5
         rows = rows @ psi.to(rows.device)
