@@ -206,7 +206,9 @@ class NeuralDetector(Detector):
 
         Args:
             which: "last"; "average", the running average of the weights after each epoch, which smooths what
-                changes from one epoch to the next and needs no labels; "best_validation", the epoch with the
+                changes from one epoch to the next and needs no labels. The running statistics of batch norm
+                are averaged, too, and may not fit the averaged weights: measure before you use it with
+                networks that score through batch norm. "best_validation", the epoch with the
                 best AUROC on validation images, for which `fit` needs some of both kinds; or one of the last
                 `keep_epochs` epochs by its number.
 

@@ -46,8 +46,8 @@ def rehearse(table: pd.DataFrame, out: str | None) -> None:
         if isinstance(error, OSError) and error.errno is None:
             raise  # a sentence of our own
         raise OSError(
-            f"expected --out to be a file that can be written, got {out!r} ({reason_of(error)}); pass another "
-            "path, or leave --out away to print the table"
+            f"expected --out to be a file that can be written, got {out!r} ({reason_of(error)}); pass "
+            "another path, or leave --out away to print the table"
         ) from error
 
 

@@ -79,7 +79,7 @@ class Mahalanobis(PretrainedDetector):
 
     def _state(self) -> dict[str, Tensor]:
         pairs = zip(self.means_, self.precisions_, strict=True)
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for depth, (mean, precision) in enumerate(pairs):
             tensors |= {f"mean{depth}": torch.from_numpy(mean)}
             tensors |= {f"precision{depth}": torch.from_numpy(precision)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from minigan.tables.agad import WIDTHS
 from minigan.tables.cells import SEEDS, Cell, Table, grid
 from minigan.tables.digits import AGAD_SETTINGS, GENERATORS
 from minigan.tables.settings import QUICK
@@ -49,10 +50,12 @@ def _settings(method: str, protocol: str) -> dict[str, Any]:
 
 
 def _family_digits() -> Iterator[Cell]:
-    """Both protocols, ten digits, three seeds."""
+    """Both protocols, ten digits, three seeds; ADGAN also with AGAD's smallest generator."""
     for seed in SEEDS:
         for protocol in ("one_class", "leave_one_out"):
             runs = {(name, ""): _settings(name, protocol) for name in NETWORKS + PRETRAINED}
+            naive = {"generator": "naive", "width": WIDTHS["naive"]}
+            runs["ADGAN", "naive"] = _settings("ADGAN", protocol) | naive
             yield from grid("family-digits", runs, "digits", {"size": 16}, protocol, range(10), seeds=[seed])
 
 

@@ -104,7 +104,7 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "GANomaly": {"width": 16, "epochs": 40},
     "SkipGANomaly": {"width": 16, "epochs": 30},
-    "ADGAN": {"batch_size": 32, "epochs": 40},
+    "ADGAN": {"batch_size": 32, "epochs": 40, "width": 8},
     "AnoGAN": {"width": 16, "epochs": 60, "search_steps": 100, "search_lr": 0.1},
     "FAnoGAN": {"width": 16, "epochs": 30, "encoder_epochs": 20, "lr": 5e-4, "lr_E": 1e-3},
     "MemAE": {"width": 16, "epochs": 30, "lr": 1e-3},
