@@ -45,7 +45,7 @@ def test_hyperparameters_stand_on_the_page_with_type_default_and_text(page, cls)
 
 def test_no_type_or_return_type_is_made_up(page):
     fields = {text_of(tag) for tag in page.select("dl.field-list > dt")}
-    assert fields <= {"Parameters:", "Raises:", "Returns:"}
+    assert fields <= {"Parameters:", "Raises:", "Returns:", "Yields:"}
 
 
 def test_no_name_stands_twice(page):

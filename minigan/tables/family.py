@@ -28,8 +28,9 @@ NETWORKS = (
     "ARNet",
     "DeepSVDD",
 )
-#: On features of EfficientNet-Lite0, which was trained on ImageNet. Digits become 224 pixels wide for it.
+#: On features of EfficientNet-Lite0, which was trained on ImageNet. Digits are drawn larger for it.
 PRETRAINED = ("PaDiM", "PatchCore", "Mahalanobis", "DN2")
+INPUT_SIZE = 64
 #: Passes over nine digits, which have nine times the images of one; a third of those over one where nothing
 #: else is said. One pass of GeoTrans has 72 copies of each image.
 LEAVE_ONE_OUT: dict[str, dict[str, int]] = {
@@ -44,6 +45,8 @@ GAMMA = 0.05
 
 def _settings(method: str, protocol: str) -> dict[str, Any]:
     settings = dict(QUICK.get(method, {}))
+    if method in PRETRAINED:
+        settings["input_size"] = INPUT_SIZE
     if protocol == "leave_one_out" and method in NETWORKS:
         settings |= LEAVE_ONE_OUT.get(method) or {"epochs": settings["epochs"] // 3}
     return settings

@@ -112,9 +112,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "OCGAN": {"width": 16, "epochs": 20, "batch_size": 32, "lr": 1e-3},
     "GeoTrans": {"width": 16},
     "ARNet": {"width": 8, "epochs": 30, "lr": 1.0},
-    # Patches as they are and one in a hundred of them: on digits, the backbone of the quick budget needs no
-    # neighbourhoods.
-    "PatchCore": {"coreset": 0.01, "neighborhood": 1},
+    "PatchCore": {"coreset": 0.01},
     "DeepSVDD": DEEP_SVDD,
     "DeepSAD": DEEP_SVDD,
 }
