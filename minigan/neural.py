@@ -8,7 +8,7 @@ what. A method in its own file writes:
     training_step(x, y)       the paper's algorithm on one batch; returns its named losses
     score_step(x)             the paper's anomaly score of one batch, (n,)
     reconstruct(x), anomaly_map(x), sample(n)                    where the paper has them
-    start_epoch(), end_epoch(x, y), batches(n, y), training_data(x), training_labels(x, y)
+    start_epoch(), fit_statistics(x, y), batches(n, y), training_data(x), training_labels(x, y)
                               where its training is more than a pass over images in random batches
 """
 
@@ -99,13 +99,17 @@ class NeuralDetector(Detector):
         """
         raise NotImplementedError
 
-    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
-        """Called after each epoch, before its weights are kept: for what is fitted to training images.
+    def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
+        """Fit what a score needs beside trained weights, such as prototypes, to the training images.
 
-        At the end of `fit` it is called once more, for the running average of the weights.
-        x are all training items as `training_data` returned them, on the device; networks are in evaluation
-        mode and no gradients are kept. What it learns must go into buffers of a network.
+        Called at the end of each epoch, and once more for the running average of the weights. x are all
+        training items as `training_data` returned them, on the device; networks are in evaluation mode and no
+        gradients are kept. What it learns must go into buffers of a network.
         """
+
+    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+        """Called after each epoch, before its weights are kept; it calls `fit_statistics`."""
+        self.fit_statistics(x, y)
 
     def score_step(self, x: Tensor) -> Tensor:
         """Scores of one batch, higher = more anomalous, (n, c, h, w) -> (n,).
@@ -185,12 +189,12 @@ class NeuralDetector(Detector):
         return {"epoch": self.epoch_, **means, "seconds": time.perf_counter() - began}
 
     def _finish_average(self, x: Tensor, y: Tensor | None) -> None:
-        """Fit to the averaged weights what training, or `end_epoch`, fits to those of every epoch."""
+        """Fit to the averaged weights what training, or `fit_statistics`, fits to those of every epoch."""
         self.use_weights("average")
         with torch.no_grad():
             for network in self._networks().values():
                 blocks.settle_spectral_norm_(network)
-            self.end_epoch(x, y)
+            self.fit_statistics(x, y)
         self._weights_["average"] = self._copy_weights()
 
     def _validate(self, rows: list[dict[str, float]], held_out: Tensor, labels: np.ndarray) -> None:

@@ -113,9 +113,9 @@ def test_the_centre_is_the_mean_output_of_one_pass(monkeypatch):
 
 def test_the_centre_never_changes_while_training(monkeypatch):
     seen = []
-    end_epoch = DeepSVDD.end_epoch
+    whole = DeepSVDD.fit_statistics
     monkeypatch.setattr(
-        DeepSVDD, "end_epoch", lambda self, x, y: seen.append(self.phi.c.clone()) or end_epoch(self, x, y)
+        DeepSVDD, "fit_statistics", lambda self, x, y: seen.append(self.phi.c.clone()) or whole(self, x, y)
     )
     detector = DeepSVDD(**SMALL, epochs=3).fit(zeros())
     assert len(seen) == 4 and all(torch.equal(c, seen[0]) for c in seen)  # three epochs and the average
@@ -167,11 +167,11 @@ def test_a_collapsed_network_is_an_error_that_says_so():
     detector = built(biases=True)
     detector.epoch_ = 7
     detector.fix_centre(images())
-    detector.end_epoch(images(), None)  # a network as it starts is not collapsed
+    detector.fit_statistics(images(), None)  # a network as it starts is not collapsed
     collapse(detector)
     with raises_sentence(FloatingPointError, "collapsed", "centre", "epoch 7", "biases"):
-        detector.end_epoch(images(), None)
-    detector.end_epoch(images(1).expand(8, -1, -1, -1), None)  # of equal images it is no fault
+        detector.fit_statistics(images(), None)
+    detector.fit_statistics(images(1).expand(8, -1, -1, -1), None)  # of equal images it is no fault
 
 
 def test_collapse_ends_the_training(monkeypatch):

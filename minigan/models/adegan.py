@@ -245,7 +245,7 @@ class ADeGAN(NeuralDetector):
         self.opt_GE.step()
         return {"loss_D": loss_D, "loss_G": loss_G, "L_ip": ip, "L_sl": sl, "L_recon": recon}
 
-    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+    def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Collect batch norm's averages, then mu and s of the errors (Eq. 9), from all training images."""
         if self.collect_norms:
             with blocks.collecting_statistics(self.E, self.G):

@@ -118,7 +118,7 @@ class ARNet(NeuralDetector):
         self.opt.step()
         return {"L_train": loss}
 
-    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+    def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Take the mean errors of the training images, for each turn, with the weights of this epoch."""
         self.errors.fit(self._map_batches(lambda part: self.differences(part).mean((2, 3, 4)), x))
 

@@ -193,7 +193,7 @@ class DeepSVDD(NeuralDetector):
         self.opt.step()
         return {"L_svdd": loss}
 
-    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+    def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Refuse a collapsed network, one that maps different images to the centre alike.
 
         The images of one scoring call are enough to see it.

@@ -186,7 +186,7 @@ class GeoTrans(NeuralDetector):
         self.opt.step()
         return {"cross_entropy": loss}
 
-    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+    def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Fit alpha_i to the classifier's outputs for all training images in T_i, for each i."""
         log_y = self._map_batches(self.log_probabilities, x)  # (n, k, k)
         self.dirichlets.alpha.copy_(fit_dirichlet(log_y.transpose(0, 1)))

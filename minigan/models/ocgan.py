@@ -167,7 +167,7 @@ class OCGAN(NeuralDetector):
         self.opt_EG.step()
         return losses
 
-    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+    def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Collect batch norm's averages from all training images."""
         if self.collect_norms:
             with blocks.collecting_statistics(self.E, self.G):

@@ -251,7 +251,7 @@ class SimultaneousEncoder(NeuralDetector):
         """z_hat: (n, c, h, w) -> (n, z_dim)."""
         return F.leaky_relu(E(x, level), 0.2) if self.leaky_code else E(x, level)
 
-    def end_epoch(self, x: Tensor, y: Tensor | None) -> None:
+    def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Store the level of these weights: after an interrupted training, images are scored at it."""
         self.E_mean.get_buffer("level").fill_(self.level)
 

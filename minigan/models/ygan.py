@@ -279,7 +279,7 @@ class YGAN(SubclassDetector):
                 blocks.init_normal_(self.Ds)
         return losses
 
-    def end_epoch(self, x: Tensor, y: Tensor) -> None:
+    def fit_statistics(self, x: Tensor, y: Tensor) -> None:
         """Prototypes (Eq. 16, 17): mean unit-length z_s of each sub-class and of each cluster."""
         z_s = self._map_batches(lambda x: F.normalize(self.semantic(x)), x)  # (n, d), of unit length
         for i in range(len(self.classes_)):
