@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from minigan.detector import Detector
     from minigan.hyperparameters import Hyperparameter
 
-#: What `fit` and `score` learn with if nothing else is said, and what `compare` tries.
-DEFAULT = "PCA"
-COMPARED = ("PCA", "NearestNeighbors", "IsolationForest")
 NORMAL_IMAGES = (
     "normal images to learn from (of a folder with train/ in it, those there; never test/ or masks); for "
     "methods that learn from sub-classes, a sub-folder each"
@@ -104,7 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "test", help=f"images to tell apart, the normal ones in a folder called {', '.join(scoring.NORMAL)}"
     )
     sub.add_argument(
-        "--methods", nargs="+", default=list(COMPARED), metavar="NAME", help=f"default: {' '.join(COMPARED)}"
+        "--methods",
+        nargs="+",
+        default=list(scoring.COMPARED),
+        metavar="NAME",
+        help=f"default: {' '.join(scoring.COMPARED)}",
     )
     _add_image_size(sub)
 
@@ -127,9 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--method", default=DEFAULT, metavar="NAME", help=f"see `minigan methods`; default: {DEFAULT}"
-    )
+    parser.add_argument("--method", metavar="NAME", help=f"see `minigan methods`; default: {scoring.DEFAULT}")
     _add_image_size(parser)
     parser.add_argument(
         "--set",
@@ -142,7 +141,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_image_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--image-size", type=int, default=64, metavar="PIXELS", help="side; default: 64")
+    default = f"side; default: {scoring.IMAGE_SIZE}"
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help=default)
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:

@@ -292,10 +292,7 @@ class NeuralDetector(Detector):
         # At first every epoch counts the same, later each for a tenth less than the next one.
         new = max(AVERAGE_RATE, 1 / self.epoch_)
         average = {
-            name: {
-                key: before[name][key].lerp(value, new) if value.is_floating_point() else value
-                for key, value in state.items()
-            }
+            name: {key: _between(before[name][key], value, new) for key, value in state.items()}
             for name, state in weights.items()
         }
         return {self.epoch_: weights, "last": weights, "average": average}
@@ -371,6 +368,11 @@ class NeuralDetector(Detector):
             betas = self.betas
             good = all(0 <= beta < 1 for beta in betas)
             require(good, f"expected betas to be two numbers from 0 to below 1, got {betas!r}")
+
+
+def _between(old: Tensor, new: Tensor, weight: float) -> Tensor:
+    """(1 - weight) old + weight new; equal numbers stay, infinite ones too, and counters are the new ones."""
+    return torch.where(old == new, new, old.lerp(new, weight)) if new.is_floating_point() else new
 
 
 def pick_device(device: str | torch.device) -> torch.device:

@@ -24,10 +24,14 @@ MASK_ENDINGS = ("_mask", "-mask")
 
 
 class Chosen(NamedTuple):
-    """Image files of a folder, sorted, and how many others there are by the reason to leave them out."""
+    """Image files of a folder, sorted, and how many others there are by the reason to leave them out.
+
+    `root` is the folder that holds the files: sub-classes are its sub-folders.
+    """
 
     files: list[Path]
     left_out: dict[str, int]
+    root: Path
 
     def __str__(self) -> str:
         others = "; ".join(f"left out: {n} {reason}" for reason, n in self.left_out.items())
@@ -41,34 +45,36 @@ def normal_images(folder: str | Path) -> Chosen:
         FileNotFoundError: no such folder, or no image file in it.
         ValueError: all images in it are masks or tests.
     """
-    outside = (Path(folder) / "train").is_dir()
+    folder = Path(folder)
+    root = folder / "train" if (folder / "train").is_dir() else folder
 
     def reason(path: Path) -> str | None:
-        inside = path.relative_to(folder).parts[:-1]
-        if TESTS in inside and not (outside and inside[0] == "train"):
-            return "in test/"
-        return "outside train/" if outside and (not inside or inside[0] != "train") else None
+        if root != folder and not path.is_relative_to(root):
+            return f"in {TESTS}/" if TESTS in path.relative_to(folder).parts else "outside train/"
+        return f"in {TESTS}/" if TESTS in path.relative_to(root).parts[:-1] else None
 
-    return _choose(folder, reason)
+    return _choose(folder, root, reason)
 
 
 def photographs(folder: str | Path) -> Chosen:
     """The files to score: all but masks. Raises as `normal_images`."""
-    return _choose(folder, lambda path: None)
+    return _choose(Path(folder), Path(folder), lambda path: None)
 
 
-def _choose(folder: str | Path, reason: Callable[[Path], str | None]) -> Chosen:
+def _choose(folder: Path, root: Path, reason: Callable[[Path], str | None]) -> Chosen:
     found = find_images(folder)
-    names = {(path.parent, path.stem.lower(), path.suffix.lower()) for path in found}
+    beside: dict[Path, set[str]] = {}  # what lies in each folder: names in small letters, and their stems
+    for path in found:
+        beside.setdefault(path.parent, set()).update((path.name.lower(), path.stem.lower()))
     files: list[Path] = []
     left_out: dict[str, int] = {}
     for path in found:
-        why = "masks" if _is_mask(path, Path(folder), names) else reason(path)
+        why = "masks" if _is_mask(path, folder, beside[path.parent]) else reason(path)
         if why is None:
             files.append(path)
         else:
             left_out[why] = left_out.get(why, 0) + 1
-    chosen = Chosen(files, left_out)
+    chosen = Chosen(files, left_out, root)
     require(
         len(files) > 0,
         f"expected photographs in {str(folder)!r}, got {chosen}; pass the folder that holds them",
@@ -76,7 +82,7 @@ def _choose(folder: str | Path, reason: Callable[[Path], str | None]) -> Chosen:
     return chosen
 
 
-def _is_mask(path: Path, folder: Path, names: set[tuple[Path, str, str]]) -> bool:
+def _is_mask(path: Path, folder: Path, beside: set[str]) -> bool:
     """Whether a file lies in `ground_truth/`, or is the mask of a photograph beside it.
 
     That is "003_mask.png" beside "003" with any suffix, and "003.png" beside "003.jpg", because a mask must
@@ -84,8 +90,7 @@ def _is_mask(path: Path, folder: Path, names: set[tuple[Path, str, str]]) -> boo
     """
     if MASKS in path.relative_to(folder).parts[:-1]:
         return True
-    stem, suffix = path.stem.lower(), path.suffix.lower()
-    stems = {name for parent, name, _ in names if parent == path.parent} if "mask" in stem else set()
-    if any(stem.endswith(ending) and stem.removesuffix(ending) in stems for ending in MASK_ENDINGS):
+    stem = path.stem.lower()
+    if any(stem.endswith(ending) and stem.removesuffix(ending) in beside for ending in MASK_ENDINGS):
         return True
-    return suffix == ".png" and any((path.parent, stem, jpeg) in names for jpeg in (".jpg", ".jpeg"))
+    return path.suffix.lower() == ".png" and not beside.isdisjoint((f"{stem}.jpg", f"{stem}.jpeg"))

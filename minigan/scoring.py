@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
     from minigan.detector import Detector
 
+#: What learns, at which size of the images, if nothing else is said; and what `compare` tries.
+DEFAULT = "PCA"
+IMAGE_SIZE = 64
+COMPARED = ("PCA", "NearestNeighbors", "IsolationForest")
 #: Folders whose images `compare` takes for normal ones, wherever it finds them in the test folder.
 NORMAL = ("good", "normal", "ok")
 #: AUROCs that differ by less are treated as equal by the advice of `compare`.
@@ -49,7 +53,8 @@ def fit(options: argparse.Namespace) -> int:
         temporary.touch()
     chosen = normal_images(options.folder)
     _say(f"learns from {chosen} in {options.folder}")
-    code = _train(detector, chosen, options.folder)
+    _check_enough(chosen)
+    code = _train(detector, chosen, _read(chosen.files, detector.image_size))
     _save(detector, options.out)
     print(f"{type(detector).__name__} saved as {options.out}: `minigan score {options.out} FOLDER` uses it")
     print(how_sure(detector))
@@ -60,33 +65,21 @@ def score(options: argparse.Namespace) -> int:
     """Scores of images, as a table: file, score, and whether it lies above the threshold."""
     import pandas as pd
 
-    import minigan
-
-    if options.train is None:
-        require(
-            len(options.images) > 1,
-            f"expected a model and the images that it is to score, got {options.images[0]!r} alone; pass "
-            "both, or a folder to learn from with --train",
-        )
-        detector = minigan.load(options.images[0])
-        where = options.images[1:]
-        code = 0
-    else:
-        detector = make_detector(options)
-        where = options.images
-        code = None
-    files, names = files_and_names(where)
+    learns = options.train is not None
+    detector = make_detector(options) if learns else _saved_detector(options)
+    files, names = files_and_names(options.images if learns else options.images[1:])
     table = pd.DataFrame({"file": names, "score": float("nan"), "anomalous": False})
     scores_file.rehearse(table, options.out)
     maps = _map_files(detector, names, options.heatmaps)
-    if code is None:
+    code = 0
+    if learns:
         chosen = normal_images(options.train)
         _check_enough(chosen)
         train = _read(chosen.files, detector.image_size)
         test = _read(files, detector.image_size, train.shape[1])
-        code = _train(detector, chosen, options.train, train)
+        code = _train(detector, chosen, train)
     else:
-        channels, size = _shape_of(detector, options.images[0])
+        channels, size, _ = detector.image_shape_
         test = _read(files, size, channels)
     table["score"] = detector.anomaly_score(test)
     table["anomalous"] = table["score"] > detector.threshold_
@@ -95,7 +88,7 @@ def score(options: argparse.Namespace) -> int:
     print(summary(table, detector, options.out), file=sys.stderr if alone else sys.stdout)
     if maps:
         _draw_maps(detector, test, files, maps)
-        print(f"{len(maps)} heat maps in {options.heatmaps}")
+        _say(f"{len(maps)} heat maps in {options.heatmaps}")
     return code
 
 
@@ -111,20 +104,22 @@ def compare(options: argparse.Namespace) -> int:
         detector._check_parameters()
     chosen = normal_images(options.train)
     _check_enough(chosen)
-    files, _ = files_and_names([options.test])
-    anomalous = [not {part.lower() for part in path.parent.parts} & set(NORMAL) for path in files]
+    files = photographs(options.test).files
+    inside = [{part.lower() for part in path.relative_to(options.test).parts[:-1]} for path in files]
+    anomalous = [parts.isdisjoint(NORMAL) for parts in inside]
     require(
         0 < sum(anomalous) < len(files),
         f"expected folders of normal images ({', '.join(NORMAL)}) beside others in {options.test!r}, got "
         f"{sum(anomalous)} of {len(files)} images outside of such folders; sort them into folders",
     )
     _say(f"learns from {chosen}; tests on {len(files) - sum(anomalous)} normal, {sum(anomalous)} anomalous")
-    train = _read(chosen.files, options.image_size)
-    test = _read(files, options.image_size, train.shape[1])
+    size = detectors[0].image_size
+    train = _read(chosen.files, size)
+    test = _read(files, size, train.shape[1])
     rows = []
     for detector in detectors:
         began = time.perf_counter()
-        code = _train(detector, chosen, options.train, train)
+        code = _train(detector, chosen, train)
         if code:
             return code
         seconds = time.perf_counter() - began
@@ -150,13 +145,45 @@ def compare(options: argparse.Namespace) -> int:
 
 def make_detector(options: argparse.Namespace) -> Detector:
     """The detector that was asked for, with checked hyperparameters."""
-    method = find_method(options.method)
+    method = find_method(options.method or DEFAULT)
     detector = method(**settings_of(method, options, options.set))
     detector._check_parameters()
     require(
         detector.holdout > 0,
         "expected holdout to be above 0, because the threshold comes from held-out images, got 0; pass "
         "--set holdout=0.1",
+    )
+    return detector
+
+
+def _saved_detector(options: argparse.Namespace) -> Detector:
+    """The detector in a file, which is the first of the arguments; images to score must follow."""
+    import minigan
+
+    model, *images = options.images
+    require(
+        len(images) > 0,
+        f"expected a model and the images that it is to score, got {model!r} alone; pass both, or a "
+        "folder to learn from with --train",
+    )
+    asked = {"--method": options.method, "--image-size": options.image_size, "--set": options.set or None}
+    extra = [name for name, value in asked.items() if value is not None]
+    require(
+        not extra,
+        f"expected {', '.join(extra)} only where a detector learns, got it with the saved {model!r}; leave "
+        "it away, or pass a folder to learn from with --train",
+    )
+    detector = minigan.load(model)
+    shape = detector.image_shape_
+    require(
+        len(shape) == 3 and shape[1] == shape[2],
+        f"expected a detector of square images, got {model!r}, which takes the shape {shape}; fit one on "
+        "images",
+    )
+    require(
+        hasattr(detector, "threshold_"),
+        f"expected a detector with a threshold, got {model!r} without one; call its calibrate with normal "
+        "images and save it again",
     )
     return detector
 
@@ -171,7 +198,9 @@ def settings_of(method: type[Detector], options: argparse.Namespace, own: Sequen
     """The image size, and ["epochs=20", "augment=('hflip',)"] as values; what is no Python stays text."""
     from minigan.detector import parameter_types
 
-    settings: dict[str, Any] = {"image_size": options.image_size}
+    settings: dict[str, Any] = {
+        "image_size": IMAGE_SIZE if options.image_size is None else options.image_size
+    }
     for text in own:
         name, equals, value = text.partition("=")
         require(bool(equals), f"expected --set NAME=VALUE, got {text!r}; write {text}=VALUE")
@@ -212,17 +241,6 @@ def _read(files: Sequence[Path], size: int | None, channels: int | None = None) 
     return images.as_tensor(read_images(files, size, channels, channels_first=True))
 
 
-def _shape_of(detector: Detector, model: str) -> tuple[int, int]:
-    """Channels and size of the images that a saved detector takes."""
-    shape = detector.image_shape_
-    require(
-        len(shape) == 3 and shape[1] == shape[2],
-        f"expected a detector of square images, got {model!r}, which takes the shape {shape}; fit one on "
-        "images",
-    )
-    return shape[0], shape[1]
-
-
 def _check_enough(chosen: Chosen) -> None:
     require(
         len(chosen.files) >= 3,
@@ -231,14 +249,14 @@ def _check_enough(chosen: Chosen) -> None:
     )
 
 
-def _labels(detector: Detector, chosen: Chosen, folder: str) -> np.ndarray | None:
+def _labels(detector: Detector, chosen: Chosen) -> np.ndarray | None:
     """The sub-classes of the training images, for methods that learn from given ones."""
     from minigan.image_files import folder_classes
 
     if detector.label_meaning != "classes" or getattr(detector, "labels", "given") != "given":
         return None
     try:
-        return folder_classes(folder, chosen.files)
+        return folder_classes(chosen.root, chosen.files)
     except ValueError as error:
         raise ValueError(f"{error}, or let --set labels=cluster find sub-classes") from error
 
@@ -246,14 +264,13 @@ def _labels(detector: Detector, chosen: Chosen, folder: str) -> np.ndarray | Non
 # ---------------------------------------------------------------------- training and saving
 
 
-def _train(detector: Detector, chosen: Chosen, folder: str, train: Tensor | None = None) -> int:
+def _train(detector: Detector, chosen: Chosen, train: Tensor) -> int:
     """Fit a detector; returns the exit code, which is not 0 where Ctrl-C ended the training early."""
-    _check_enough(chosen)
-    labels = _labels(detector, chosen, folder)
+    labels = _labels(detector, chosen)
     with warnings.catch_warnings():
         # Both are said in words that suit the command line.
         warnings.filterwarnings("ignore", "interrupted in epoch|the threshold comes from")
-        detector.fit(_read(chosen.files, detector.image_size) if train is None else train, labels)
+        detector.fit(train, labels)
     if not getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
         return 0
     wanted, trained = detector.get_params()["epochs"], len(detector.history_)
@@ -327,8 +344,14 @@ def _map_files(detector: Detector, names: Sequence[str], folder: str | None) -> 
         f"expected a method with heat maps, got {type(detector).__name__}, which has none; leave --heatmaps "
         "away, or choose one that says where an image is anomalous",
     )
+    require(
+        not os.path.isfile(folder),
+        f"expected --heatmaps to be a folder, got {folder!r}, which is a file; pass the path of a folder",
+    )
     Path(folder).mkdir(parents=True, exist_ok=True)
-    flat = [name.lstrip("./").replace("/", "_") for name in names]
+    flat = [name.replace("/", "_") for name in names]
+    if len(set(flat)) < len(flat):  # such as a/b.png and a_b.png: one must not replace the other
+        flat = [f"{i:04}_{name}" for i, name in enumerate(flat)]
     return [Path(folder) / f"{name}.png" for name in flat]
 
 

@@ -485,6 +485,18 @@ def test_the_average_of_the_weights_counts_all_epochs_alike_at_first_and_then_fo
         assert detector.net.weight.mean() == detector.net.note[0] == 10 * epochs
 
 
+def test_infinite_buffers_are_averaged_to_infinite_ones():
+    """As prototypes that were never computed: inf - inf would be nan."""
+
+    class Never(Distance):
+        def build(self, image_shape):
+            super().build(image_shape)
+            self.net.register_buffer("note", torch.tensor([torch.inf, 3.0]))
+
+    detector = Never(epochs=3).fit(points(30)).use_weights("average")
+    assert detector.net.note.tolist() == [torch.inf, 3.0]
+
+
 def test_the_last_epochs_are_kept_as_many_as_wanted():
     detector = Steps(epochs=5, lr=0.0, keep_epochs=3).fit(points(30))
     for epoch in (3, 4, 5):

@@ -46,7 +46,7 @@ def fitted(*more):
 def test_only_train_is_learned_from(bottle):
     chosen = normal_images(bottle)
     assert chosen.files == find_images(bottle / "train")
-    assert chosen.left_out == {"masks": 20, "in test/": 50}
+    assert chosen.left_out == {"masks": 20, "in test/": 50} and chosen.root == bottle / "train"
     assert str(chosen) == "60 images (left out: 20 masks; left out: 50 in test/)"
     assert photographs(bottle / "test").left_out == {}
     assert len(photographs(bottle).files) == 60 + 50  # all but the masks may be scored
@@ -126,7 +126,7 @@ def test_heat_maps_are_drawn_over_the_photographs(bottle, capsys):
     assert "GANomaly" in METHODS
     assert main(["fit", "bottle", "--out", "g.safetensors", *settings]) == 0
     assert main(["score", "g.safetensors", "bottle/test", "--heatmaps", "maps", "--out", "s.csv"]) == 0
-    assert capsys.readouterr().out.endswith("50 heat maps in maps\n")
+    assert capsys.readouterr().err.endswith("50 heat maps in maps\n")
     with Image.open("maps/broken_00.png.png") as drawn:
         assert drawn.size == (8, 8) and drawn.mode == "RGB"
         colours = np.asarray(drawn).astype(int)
@@ -134,9 +134,45 @@ def test_heat_maps_are_drawn_over_the_photographs(bottle, capsys):
     assert np.ptp(colours, axis=2).max() > 0  # the grey photograph has colours now
 
 
+def test_no_heat_map_replaces_another_file(bottle, capsys):
+    settings = ["--method", "GANomaly", "--image-size", "16", "--set", "epochs=1", "width=4", "z_dim=4"]
+    assert main(["fit", "bottle", "--out", "g.safetensors", *settings]) == 0
+    write(bottle / "new" / "a", np.zeros((1, 8, 8), np.uint8))
+    write(bottle / "new", np.zeros((1, 8, 8), np.uint8), "a_{:02}.png")
+    assert main(["score", "g.safetensors", "bottle/new", "--heatmaps", "maps"]) == 0
+    assert sorted(os.listdir("maps")) == ["0000_a_00.png.png", "0001_a_00.png.png"]
+    capsys.readouterr()
+    assert main(["score", "g.safetensors", "bottle/new", "--heatmaps", "g.safetensors"]) == 2
+    assert (
+        "expected --heatmaps to be a folder, got 'g.safetensors', which is a file" in capsys.readouterr().err
+    )
+
+
+def test_sub_classes_are_the_sub_folders_of_train(tmp_path, monkeypatch):
+    """Not `train` itself, nor what lies beside it."""
+    digits = data.load("digits", size=16)
+    for digit in (4, 1):
+        write(tmp_path / "parts" / "train" / str(digit), digits.images[digits.labels == digit][:20])
+    write(tmp_path / "parts" / "test" / "odd", digits.images[:3])
+    monkeypatch.chdir(tmp_path)
+    settings = ["--method", "SoftmaxClassifier", "--image-size", "16", "--set", "epochs=1", "width=2"]
+    assert main(["fit", "parts", "--out", "s.safetensors", *settings]) == 0
+    assert minigan.load("s.safetensors").classes_.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["score", "b.safetensors", "bottle", "--method", "PCA"], "expected --method only where a detector"),
+        (
+            ["score", "b.safetensors", "bottle", "--image-size", "9", "--set", "a=1"],
+            "--image-size, --set only",
+        ),
+        (["score", "vectors.safetensors", "bottle"], "square images, got 'vectors.safetensors', which takes"),
+        (
+            ["score", "open.safetensors", "bottle"],
+            "a threshold, got 'open.safetensors' without one; call its",
+        ),
         (["fit", "nowhere", "--out", "x"], "expected a folder of images, got 'nowhere'"),
         (["fit", "bottle", "--out", "no/where"], "expected a folder to save into, got 'no'"),
         (["fit", "bottle", "--out", "x", "--set", "n=1"], "a hyperparameter of PCA, got --set 'n=1'"),
@@ -145,12 +181,14 @@ def test_heat_maps_are_drawn_over_the_photographs(bottle, capsys):
         (["score", "bottle/test/good/00.png", "bottle/test"], "expected a complete safetensors file, got"),
         (["score", "b.safetensors", "nowhere"], "expected a folder of images, got 'nowhere'"),
         (["score", "b.safetensors", "bottle/test", "--heatmaps", "m"], "a method with heat maps, got PCA"),
-        (["compare", "bottle", "bottle/test/good"], "got 0 of 30 images outside of such folders"),
+        (["compare", "bottle", "bottle/test/good"], "got 30 of 30 images outside of such folders"),
         (["compare", "bottle", "bottle/test", "--methods", "PAC"], "got 'PAC'; did you mean PCA?"),
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(bottle, capsys, arguments, sentence):
     assert fitted() == 0
+    minigan.PCA().fit(np.random.default_rng(0).normal(size=(30, 3))).save("vectors.safetensors")
+    minigan.PCA(image_size=8, holdout=0).fit(bottle / "train").save("open.safetensors")
     capsys.readouterr()
     assert main(arguments) == 2
     said = capsys.readouterr()
@@ -175,6 +213,14 @@ def test_a_detector_that_cannot_be_saved_is_saved_elsewhere(bottle, capsys, monk
 
 
 # ---------------------------------------------------------------------- compare
+
+
+def test_compare_looks_for_normal_folders_inside_the_test_folder_alone(bottle, capsys, monkeypatch):
+    (bottle.parent / "good").mkdir()
+    bottle.rename(bottle.parent / "good" / "bottle")  # that everything lies in a folder "good" says nothing
+    arguments = ["--image-size", "8", "--methods", "PCA"]
+    assert main(["compare", "good/bottle", "good/bottle/test", *arguments]) == 0
+    assert "tests on 30 normal, 20 anomalous" in capsys.readouterr().err
 
 
 def test_compare_ranks_methods_and_says_which_to_take(bottle, capsys):

@@ -35,19 +35,16 @@ def between_runs(folder: str | Path | None = None) -> pd.DataFrame:
     the root of the mean square over all runs that recorded it, and "measured" counts them. NaN where there
     are none.
     """
-    runs = _runs(Path(data_folder() if folder is None else folder))
+    runs = _runs(folder)
     rows = {}
     for method in registry.methods():
         of_method = runs[runs["method"] == method]
         if len(of_method):
-            groups = of_method.groupby(SAME)["auroc"]
-            n, variance = groups.count(), groups.var()
-            repeated = n > 1
+            deviation, repeated = _between_seeds(of_method)
             late = of_method["auroc_late_std"].dropna()
-            freedom = (n - 1)[repeated].sum()
             rows[method] = {
-                "seeds": np.sqrt(((n - 1) * variance)[repeated].sum() / freedom) if freedom else np.nan,
-                "repeated": int(repeated.sum()),
+                "seeds": deviation,
+                "repeated": repeated,
                 "late": np.sqrt((late**2).mean()) if len(late) else np.nan,
                 "measured": len(late),
             }
@@ -87,13 +84,22 @@ def margin(method: str, runs: int, folder: str | Path | None = None) -> float:
     independent. NaN where the method was never run with two seeds on one split.
     """
     require(runs >= 1, f"expected at least one run, got {runs}; there is no mean without any")
-    return float(2 * between_runs(folder)["seeds"].get(method, np.nan) / np.sqrt(runs))
+    recorded = _runs(folder)
+    return float(2 * _between_seeds(recorded[recorded["method"] == method])[0] / np.sqrt(runs))
 
 
-def _runs(folder: Path) -> pd.DataFrame:
+def _between_seeds(runs: pd.DataFrame) -> tuple[float, int]:
+    """The pooled standard deviation between seeds, and how many settings and splits have at least two."""
+    groups = runs.groupby(SAME)["auroc"]
+    freedom = (groups.count() - 1).clip(lower=0)
+    pooled = (freedom * groups.var()).sum() / freedom.sum() if freedom.sum() else np.nan
+    return float(np.sqrt(pooled)), int((freedom > 0).sum())
+
+
+def _runs(folder: str | Path | None) -> pd.DataFrame:
     """All records of all tables of the quick budget, by whatever settings, old ones among them."""
-    files = sorted((folder / "results").glob("*.csv"))
-    return _read(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)).copy()
+    files = sorted((Path(data_folder() if folder is None else folder) / "results").glob("*.csv"))
+    return _read(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
 
 
 @lru_cache(maxsize=4)
