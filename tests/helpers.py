@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from minigan import data, experiments
 from minigan.experiments import records, runs
+from minigan.images import to_float
 from minigan.neural import NeuralDetector
 from minigan.tables import Cell
 from minigan.torch_state import seeded
+
+D = TypeVar("D", bound=NeuralDetector)
 
 
 @contextmanager
@@ -56,6 +61,36 @@ def ring(n: int, low: float, high: float, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     angle, radius = rng.uniform(0, 2 * np.pi, n), rng.uniform(low, high, n)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
+
+
+# ---------------------------------------------------------------------- a network before its first step
+
+
+def started(detector: D, channels: int = 1, *, training: bool = True) -> D:
+    """The detector with fresh networks for images of 16 pixels, in training or in evaluation mode."""
+    detector.image_shape_ = (channels, 16, 16)
+    detector._start(detector.image_shape_)
+    detector._set_mode(training=training)
+    return detector
+
+
+def in_double(detector: D) -> D:
+    """The detector with its networks in float64, so that gradients taken by hand agree to many digits."""
+    for network in detector._networks().values():
+        network.double()
+    return detector
+
+
+def zeros_in_a_batch(n: int = 8, channels: int = 1) -> torch.Tensor:
+    """`zeros` as a training step gets them: (n, channels, 16, 16) in [-1, 1]."""
+    x = torch.from_numpy(zeros(n, channels))
+    return to_float(x[:, None] if channels == 1 else x.permute(0, 3, 1, 2))
+
+
+def random_batch(n: int = 8, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Random images, (n, 1, 16, 16) in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, 1, 16, 16, generator=generator, dtype=dtype) * 2 - 1
 
 
 # ---------------------------------------------------------------------- pretrained features

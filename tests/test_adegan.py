@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import digits, raises_sentence, zeros
+from helpers import digits, raises_sentence, started, zeros
+from helpers import zeros_in_a_batch as batch
 from scipy.stats import norm
 from torch import nn
 
 from minigan import ADeGAN, adegan
-from minigan.images import to_float
 
 SMALL = {"width": 4, "n_patterns": 4, "z_dim": 3, "progress": False}
 
@@ -21,14 +21,7 @@ def fitted(**more) -> ADeGAN:
 
 
 def built(channels: int = 1, **more) -> ADeGAN:
-    detector = ADeGAN(**SMALL | more)
-    detector.image_shape_ = (channels, 16, 16)
-    detector._start(detector.image_shape_)
-    return detector
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(torch.from_numpy(zeros(n))[:, None])
+    return started(ADeGAN(**SMALL | more), channels, training=False)
 
 
 @pytest.fixture

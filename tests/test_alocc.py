@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import raises_sentence, started, zeros
+from helpers import zeros_in_a_batch as batch
 
 from minigan import ALOCC, alocc
-from minigan.images import to_float
 
 SMALL = {"width": 4, "z_dim": 5, "epochs": 2, "batch_size": 8, "progress": False}
 
@@ -18,15 +18,7 @@ def fitted(**more) -> ALOCC:
 
 
 def built(**more) -> ALOCC:
-    detector = ALOCC(**SMALL | more)
-    detector.image_shape_ = (1, 16, 16)
-    detector._start(detector.image_shape_)
-    detector._set_mode(training=True)
-    return detector
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(torch.from_numpy(zeros(n))[:, None])
+    return started(ALOCC(**SMALL | more))
 
 
 def test_L_R_by_hand():

@@ -6,23 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import digits, raises_sentence, zeros
+from helpers import digits, raises_sentence, started, zeros
+from helpers import zeros_in_a_batch as batch
 
 from minigan import AnoGAN, anogan
-from minigan.images import to_float
 
 SMALL = {"width": 4, "z_dim": 6, "progress": False}
 
 
 def built(**more) -> AnoGAN:
-    detector = AnoGAN(**SMALL | more)
-    detector.image_shape_ = (1, 16, 16)
-    detector._start(detector.image_shape_)
-    return detector
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(torch.from_numpy(zeros(n))[:, None])
+    return started(AnoGAN(**SMALL | more), training=False)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import raises_sentence, started, zeros
+from helpers import zeros_in_a_batch as batch
 
 from minigan import ARNet, arnet
 from minigan.images import to_float
@@ -12,15 +13,7 @@ SMALL = {"width": 2, "levels": 2, "epochs": 1, "batch_size": 8, "progress": Fals
 
 
 def built(channels: int = 1, **more) -> ARNet:
-    detector = ARNet(**SMALL | more)
-    detector.image_shape_ = (channels, 16, 16)
-    detector._start(detector.image_shape_)
-    return detector
-
-
-def batch(n: int = 8, channels: int = 1) -> torch.Tensor:
-    x = torch.from_numpy(zeros(n, channels))
-    return to_float(x[:, None] if channels == 1 else x.permute(0, 3, 1, 2))
+    return started(ARNet(**SMALL | more), channels, training=False)
 
 
 def test_erasing_makes_grey_and_turns():

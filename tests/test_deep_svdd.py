@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers import digits, raises_sentence, zeros
+from helpers import digits, raises_sentence, started, zeros
+from helpers import zeros_in_a_batch as batch
 from torch import nn
 
 from minigan import DeepSAD, DeepSVDD, deep_svdd, metrics
@@ -13,18 +14,11 @@ SMALL = {"width": 4, "z_dim": 3, "pretrain_epochs": 0, "progress": False}
 
 
 def built(cls=DeepSVDD, **more) -> DeepSVDD:
-    detector = cls(**SMALL | more)
-    detector.image_shape_ = (1, 16, 16)
-    detector._start(detector.image_shape_)
-    return detector
+    return started(cls(**SMALL | more), training=False)
 
 
 def images(n: int = 8) -> torch.Tensor:
     return torch.from_numpy(zeros(n))[:, None]
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(images(n))
 
 
 def outputs(monkeypatch, detector: DeepSVDD, rows: list[list[float]], c: list[float]) -> torch.Tensor:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import raises_sentence, random_batch, started, zeros
 from torch import nn
 
 from minigan import EGBAD
@@ -18,14 +18,11 @@ TRAINED = ("G", "E", "D")
 
 def prepared(**parameters) -> EGBAD:
     """A detector just before a step, without dropout unless it is given."""
-    detector = EGBAD(**TINY | {"dropout": 0.0} | parameters)
-    detector._start((1, 16, 16))
-    detector._set_mode(training=True)
-    return detector
+    return started(EGBAD(**TINY | {"dropout": 0.0} | parameters))
 
 
 def batch(n: int = 8, seed: int = 0) -> torch.Tensor:
-    return torch.rand(n, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return random_batch(n, seed, torch.float32)
 
 
 def parameters(network: nn.Module) -> list[torch.Tensor]:

@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import raises_sentence, started, zeros
+from helpers import zeros_in_a_batch as batch
 
 from minigan import FAnoGAN, fanogan
-from minigan.images import to_float
 
 SMALL = {"width": 4, "z_dim": 5, "epochs": 4, "encoder_epochs": 2, "batch_size": 8, "progress": False}
 
@@ -19,17 +19,10 @@ def fitted(**more) -> FAnoGAN:
 
 def built(epoch: int = 1, **more) -> FAnoGAN:
     """Ready for a step of this epoch: 1 trains the GAN, 3 the encoder."""
-    detector = FAnoGAN(**SMALL | more)
-    detector.image_shape_ = (1, 16, 16)
-    detector._start(detector.image_shape_)
+    detector = started(FAnoGAN(**SMALL | more))
     detector.batch_size_, detector.epoch_ = detector.batch_size, epoch
-    detector._set_mode(training=True)
     detector.start_epoch()
     return detector
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(torch.from_numpy(zeros(n))[:, None])
 
 
 def state(network) -> dict[str, torch.Tensor]:

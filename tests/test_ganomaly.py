@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import in_double, raises_sentence, started, zeros
+from helpers import random_batch as batch
 from torch import nn
 
 from minigan import GANomaly, leaks
@@ -18,17 +19,7 @@ NETWORKS = ("G_E", "G_D", "E", "D")
 
 def prepared(**parameters) -> GANomaly:
     """A detector just before a step, in double precision."""
-    detector = GANomaly(**TINY | parameters)
-    detector._start((1, 16, 16))
-    for network in detector._networks().values():
-        network.double()
-    detector._set_mode(training=True)
-    return detector
-
-
-def batch(n: int = 8, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(n, 1, 16, 16, generator=generator, dtype=torch.float64) * 2 - 1
+    return in_double(started(GANomaly(**TINY | parameters)))
 
 
 def test_the_losses_of_equations_1_to_3():

@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 import torch
 from helpers import raises_sentence, zeros
+from helpers import zeros_in_a_batch as batch
 
 from minigan import MemAE, memae
-from minigan.images import to_float
 
 SMALL = {"width": 4, "z_dim": 5, "n_memories": 6, "epochs": 2, "batch_size": 8, "progress": False}
 
 
 def fitted(**more) -> MemAE:
     return MemAE(**SMALL | more).fit(zeros())
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(torch.from_numpy(zeros(n))[:, None])
 
 
 def memory(items: list[list[float]], shrinkage: float = 0.0, similarity="cosine") -> memae.Memory:

@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import raises_sentence, started, zeros
+from helpers import zeros_in_a_batch as batch
 from torch import nn
 
 from minigan import OCGAN
-from minigan.images import to_float
 
 SMALL = {"width": 4, "width_D": 4, "z_dim": 5, "epochs": 4, "batch_size": 8, "progress": False}
 
@@ -20,16 +20,9 @@ def fitted(**more) -> OCGAN:
 
 def built(epoch: int = 1, **more) -> OCGAN:
     """Ready for a step of this epoch: in the last of four there is mining."""
-    detector = OCGAN(**SMALL | more)
-    detector.image_shape_ = (1, 16, 16)
-    detector._start(detector.image_shape_)
-    detector._set_mode(training=True)
+    detector = started(OCGAN(**SMALL | more))
     detector.epoch_ = epoch
     return detector
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(torch.from_numpy(zeros(n))[:, None])
 
 
 # ---------------------------------------------------------------------- the cube

@@ -10,12 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import digits, raises_sentence, zeros
+from helpers import zeros_in_a_batch as batch
 from torch import nn
 
 from minigan import SimultaneousEncoder, progressive
 from minigan import simultaneous_encoder as se
 from minigan.detector import parameter_types
-from minigan.images import to_float
 
 SMALL = {"width": 4, "max_width": 8, "z_dim": 8, "batch_size": 8, "progress": False}
 SHORT = SMALL | {"kimg": 0.2, "phase_kimg": 0.02, "epochs": 4}
@@ -35,10 +35,6 @@ def built(size: int = 16, **more) -> SimultaneousEncoder:
     detector.image_shape_ = (1, size, size)
     detector._start(detector.image_shape_)
     return detector
-
-
-def batch(n: int = 8) -> torch.Tensor:
-    return to_float(torch.from_numpy(zeros(n))[:, None])
 
 
 @pytest.fixture

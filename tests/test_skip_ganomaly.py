@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import in_double, raises_sentence, started, zeros
+from helpers import random_batch as batch
 from torch import nn
 
 from minigan import SkipGANomaly
@@ -16,17 +17,7 @@ TINY = {"epochs": 1, "width": 4, "batch_size": 8, "progress": False}
 
 def prepared(**parameters) -> SkipGANomaly:
     """A detector just before a step, in double precision."""
-    detector = SkipGANomaly(**TINY | parameters)
-    detector._start((1, 16, 16))
-    for network in detector._networks().values():
-        network.double()
-    detector._set_mode(training=True)
-    return detector
-
-
-def batch(n: int = 8, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(n, 1, 16, 16, generator=generator, dtype=torch.float64) * 2 - 1
+    return in_double(started(SkipGANomaly(**TINY | parameters)))
 
 
 # ---------------------------------------------------------------------- the U-Net
