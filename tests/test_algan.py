@@ -447,6 +447,16 @@ def test_samples():
 # ---------------------------------------------------------------------- interruptions, selection
 
 
+def test_averaged_weights_are_normalised_by_their_own_singular_values():
+    """Averages of the vectors by which spectral norm estimates these would be too short."""
+    settings = {"epochs": 4, "width": 4, "batch_size": 8, "lr_D": 0.02, "progress": False}
+    detector = ALGAN(**settings).fit(zeros()).use_weights("average")
+    layers = [layer for layer in detector.D.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(layers) == 3
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=2e-3)
+
+
 def test_an_interrupted_fit_keeps_weights_and_statistics_of_the_last_finished_epoch(monkeypatch):
     settings = {"width": 4, "progress": False}
     expected = ALGAN(epochs=2, **settings).fit(zeros(40))
