@@ -93,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--train", metavar="FOLDER", help=NORMAL_IMAGES)
     _add_training_options(sub)
     sub.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
-    sub.add_argument("--heatmaps", metavar="FOLDER", help="save each image with what is anomalous in it")
+    sub.add_argument(
+        "--heatmaps",
+        metavar="FOLDER",
+        help="save each image with a heat map over it; colours compare the images of this call",
+    )
 
     sub = command(scoring.compare, "try several methods on images that are sorted into normal and others")
     sub.add_argument("train", help=NORMAL_IMAGES)
