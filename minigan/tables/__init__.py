@@ -88,6 +88,7 @@ TABLES: dict[str, Table] = {
         ygan.TABLE_1,
         adegan.TABLE_1,
         agad.TABLE_1,
+        family.ONE_CLASS,
         agad.READINGS,
         algan.TABLE_1,
         simultaneous_encoder.TABLE_2,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minigan.tables.cells import Cell, Runs, Table
-from minigan.tables.settings import baselines, dataset_grid, hyperparameters, two_budgets
+from minigan.tables.settings import baselines, compared, dataset_grid, hyperparameters, two_budgets
 
 #: The generators, with their width in the quick budget: a quarter of the paper's.
 WIDTHS = {"naive": 16, "unet": 8, "unet++": 8}
@@ -41,6 +41,8 @@ def _generators(*names: str) -> dict[str, dict[str, Any]]:
     return {f"generator={name}": {"generator": name} for name in names}
 
 
+#: The methods of Table 1 beside AGAD. ADGAN has no L_adcon, and is otherwise the same.
+COMPARED = ("AnoGAN", "OCGAN", "GeoTrans", "ARNet", "ADGAN")
 #: Data sets whose quick runs in Table 1 are of our first reading, with running averages over both passes of
 #: the generator. They take minutes each and have not been repeated yet.
 FIRST_READING = ("fashion_mnist", "cifar10")
@@ -52,6 +54,7 @@ def _one_class(budget: str) -> Iterator[Cell]:
         both = {"average_both_passes": True} if budget == "quick" and dataset in FIRST_READING else {}
         variants = {label: settings | both for label, settings in _generators(ours).items()}
         runs = agad_runs(budget, dataset, variants) | baselines(budget, dataset)
+        runs |= compared(budget, dataset, "one_class", COMPARED)
         yield from dataset_grid(budget, "agad-1", dataset, "one_class", runs)
 
 
@@ -103,7 +106,9 @@ def _labelled_anomalies(budget: str) -> Iterator[Cell]:
     for dataset in ("mnist", "fashion_mnist", "cifar10"):
         yield from _borrowed(TABLE_1, budget, dataset)
         runs = agad_runs(budget, dataset, _generators(OURS[dataset]))
-        yield from dataset_grid(budget, "agad-2", dataset, "supervised", runs, gammas=GAMMAS_2)
+        deep_sad = compared(budget, dataset, "supervised", ["DeepSAD"])
+        yield from dataset_grid(budget, "agad-2", dataset, "one_class", deep_sad)
+        yield from dataset_grid(budget, "agad-2", dataset, "supervised", runs | deep_sad, gammas=GAMMAS_2)
 
 
 TABLE_2 = two_budgets("agad-2", "AGAD, Table 2: labelled anomalies", _labelled_anomalies, ("agad", 2))

@@ -1,8 +1,8 @@
 """The tables of ALGAN's paper: MVTec AD on images and on features, magnetic tiles, COIL-100, the ablation.
 
 Not declared: Table 5 (time for an image) is measured without training, and Table 6 (time of training) needs
-only the seconds in the records. ALGAN on features needs ImageNet's weights, and hours on two cores, so it has
-no quick budget. Methods of the paper that are not in minigan have no cells.
+only the seconds in the records. In the quick budget, methods on features have EfficientNet-Lite0 as their
+backbone, as their labels say. Methods of the paper that are not in minigan have no cells.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from typing import Any
 
 from minigan.data.defects import MVTEC
 from minigan.tables.cells import Cell, Runs
-from minigan.tables.settings import baselines, dataset_grid, hyperparameters, two_budgets
+from minigan.tables.settings import (
+    BASELINES,
+    PRETRAINED,
+    baselines,
+    compared,
+    dataset_grid,
+    hyperparameters,
+    on_features,
+    photographs,
+    two_budgets,
+)
 
 #: How the paper (section 4.2) augments the training images of each MVTec-AD category: `ALGAN(augment=...)`.
 MVTEC_AUGMENTATIONS: dict[str, tuple[str, ...]] = {
@@ -57,12 +67,18 @@ CHECK_MARKS = {
 }
 
 
+def _options(category: str) -> dict[str, Any]:
+    """Options of `data.load` for a category of MVTec AD."""
+    options: dict[str, Any] = {"category": category}
+    if category in GREY:
+        options["grayscale"] = True
+    return options
+
+
 def _mvtec(budget: str, table: str, runs_of: Callable[[str], Runs]) -> Iterator[Cell]:
     """MVTec AD, where every category is a data set of its own, with runs of its own."""
     for category in MVTEC:
-        options: dict[str, Any] = {"category": category}
-        if category in GREY:
-            options["grayscale"] = True
+        options = _options(category)
         yield from dataset_grid(
             budget, table, "mvtec", "defects", runs_of(category), targets=[category], options=options
         )
@@ -77,10 +93,11 @@ def _mvtec_settings(budget: str, category: str, **varied: Any) -> dict[str, Any]
 
 
 def _images(budget: str) -> Iterator[Cell]:
-    """Table 1: ALGAN on the images of MVTec AD."""
+    """Table 1: ALGAN on the images of MVTec AD, beside three other networks."""
+    others = compared(budget, "mvtec", "defects", ("GANomaly", "SkipGANomaly", "ALOCC"))
 
     def runs(category: str) -> Runs:
-        return {("ALGAN", ""): _mvtec_settings(budget, category)} | baselines(budget, "mvtec")
+        return {("ALGAN", ""): _mvtec_settings(budget, category)} | others | baselines(budget, "mvtec")
 
     return _mvtec(budget, "algan-1", runs)
 
@@ -88,18 +105,21 @@ def _images(budget: str) -> Iterator[Cell]:
 TABLE_1 = two_budgets("algan-1", "ALGAN, Table 1: MVTec AD", _images, ("algan", 1))
 
 
-def _feature_runs(budget: str, **settings: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    """ALGAN on features, in the paper's budget only."""
-    return {("ALGANFeature", ""): settings} if budget == "paper" else {}
+def _algan_on_features(budget: str, dataset: str, **varied: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """ALGAN on features."""
+    return on_features(budget, dataset, ["ALGANFeature"], **varied)
 
 
 def _features(budget: str) -> Iterator[Cell]:
     """Table 2: features of objects are those of the middle (224 of 256 pixels), of textures of the whole."""
-
-    def runs(category: str) -> Runs:
-        return _feature_runs(budget) if category in TEXTURES else _feature_runs(budget, crop_from=256)
-
-    return _mvtec(budget, "algan-2", runs)
+    for category in MVTEC:
+        crop = {} if category in TEXTURES else {"crop_from": 256}
+        runs = {**_algan_on_features(budget, "mvtec", **crop), **on_features(budget, "mvtec")}
+        options = _options(category) | photographs(budget)
+        yield from dataset_grid(
+            budget, "algan-2", "mvtec", "defects", runs, targets=[category], options=options
+        )
+    yield from (cell for cell in TABLE_1.cells(budget) if cell.method in BASELINES)
 
 
 TABLE_2 = two_budgets("algan-2", "ALGAN, Table 2: MVTec AD, on features", _features, ("algan", 2))
@@ -110,15 +130,13 @@ def flipped_settings(budget: str, dataset: str) -> dict[str, Any]:
     return hyperparameters(budget, "ALGAN", dataset, augment=("hflip",))
 
 
-def _flipped_runs(budget: str, dataset: str) -> Runs:
-    """ALGAN on images and on features, and the baselines."""
-    runs = {("ALGAN", ""): flipped_settings(budget, dataset)}
-    return runs | _feature_runs(budget) | baselines(budget, dataset)
-
-
 def _tiles(budget: str) -> Iterator[Cell]:
     """Table 3: magnetic tiles, good and with defects."""
-    return dataset_grid(budget, "algan-3", "mtd", "defects", _flipped_runs(budget, "mtd"))
+    runs = {("ALGAN", ""): flipped_settings(budget, "mtd")} | baselines(budget, "mtd")
+    runs |= compared(budget, "mtd", "defects", ("GANomaly", "SkipGANomaly"))
+    yield from dataset_grid(budget, "algan-3", "mtd", "defects", runs)
+    runs = {**_algan_on_features(budget, "mtd"), **on_features(budget, "mtd")}
+    yield from dataset_grid(budget, "algan-3", "mtd", "defects", runs, options=photographs(budget))
 
 
 TABLE_3 = two_budgets("algan-3", "ALGAN, Table 3: magnetic tiles", _tiles, ("algan", 3))
@@ -126,7 +144,9 @@ TABLE_3 = two_budgets("algan-3", "ALGAN, Table 3: magnetic tiles", _tiles, ("alg
 
 def _objects(budget: str) -> Iterator[Cell]:
     """Table 4: COIL-100, where ten random objects are normal and all others are anomalies."""
-    return dataset_grid(budget, "algan-4", "coil100", "objects", _flipped_runs(budget, "coil100"))
+    runs = {("ALGAN", ""): flipped_settings(budget, "coil100")} | baselines(budget, "coil100")
+    runs |= _algan_on_features(budget, "coil100") | compared(budget, "coil100", "objects", PRETRAINED)
+    return dataset_grid(budget, "algan-4", "coil100", "objects", runs)
 
 
 TABLE_4 = two_budgets("algan-4", "ALGAN, Table 4: COIL-100", _objects, ("algan", 4))

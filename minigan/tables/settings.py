@@ -102,20 +102,61 @@ QUICK: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
         "epochs": 40,
     },
-    "GANomaly": {"width": 16, "epochs": 40},
-    "SkipGANomaly": {"width": 16, "epochs": 30},
-    "ADGAN": {"batch_size": 32, "epochs": 40, "width": 8},
-    "AnoGAN": {"width": 16, "epochs": 60, "search_steps": 100, "search_lr": 0.1},
-    "FAnoGAN": {"width": 16, "epochs": 30, "encoder_epochs": 20, "lr": 5e-4, "lr_E": 1e-3},
-    "MemAE": {"width": 16, "epochs": 30, "lr": 1e-3},
-    "ALOCC": {"width": 16, "epochs": 20, "batch_size": 32},
-    "OCGAN": {"width": 16, "epochs": 20, "batch_size": 32, "lr": 1e-3},
+    "GANomaly": {"width": 16, "epochs": 100},
+    "SkipGANomaly": {"width": 16, "epochs": 100},
+    "ADGAN": {"batch_size": 32, "epochs": 60, "width": 8},
+    "AnoGAN": {"width": 16, "epochs": 60, "search_steps": 50, "search_lr": 0.1},
+    # Small batches and a critic of two steps: with the paper's five, G has a few dozen steps on one class.
+    "FAnoGAN": {
+        "width": 16,
+        "epochs": 60,
+        "encoder_epochs": 40,
+        "batch_size": 16,
+        "n_critic": 2,
+        "lr": 5e-4,
+        "lr_E": 1e-3,
+    },
+    "MemAE": {"width": 16, "epochs": 100, "lr": 1e-3},
+    "ALOCC": {"width": 16, "epochs": 60, "batch_size": 32},
+    "OCGAN": {"width": 16, "epochs": 60, "batch_size": 32, "lr": 1e-3},
     "GeoTrans": {"width": 16},
-    "ARNet": {"width": 8, "epochs": 30, "lr": 1.0},
+    "ARNet": {"width": 8, "epochs": 60, "lr": 1.0},
     "PatchCore": {"coreset": 0.01},
     "DeepSVDD": DEEP_SVDD,
     "DeepSAD": DEEP_SVDD,
 }
+#: The methods that the papers compare with, from AnoGAN on: reconstructions and discriminators, proxy tasks,
+#: one-class networks. Their epochs in `QUICK` are for one class, some hundred images.
+NETWORKS = (
+    "AnoGAN",
+    "EGBAD",
+    "FAnoGAN",
+    "GANomaly",
+    "SkipGANomaly",
+    "ADGAN",
+    "ALOCC",
+    "OCGAN",
+    "MemAE",
+    "GeoTrans",
+    "ARNet",
+    "DeepSVDD",
+)
+#: Passes over nine classes, which have nine times the images of one; a fifth of those over one class where
+#: nothing else is said. One pass of GeoTrans has 72 copies of each image.
+NINE_CLASSES: dict[str, dict[str, int]] = {
+    "FAnoGAN": {"epochs": 12, "encoder_epochs": 6},
+    "GeoTrans": {"epochs": 1},
+    "ARNet": {"epochs": 10},
+    "DeepSVDD": {"epochs": 20, "search_epochs": 15, "pretrain_epochs": 20, "pretrain_search_epochs": 20},
+}
+#: Methods on features of EfficientNet-Lite0, which comes with minigan's extra `features`, and its input:
+#: small images are enlarged to the first, photographs to the second, which is what it was trained on.
+PRETRAINED = ("PaDiM", "PatchCore", "Mahalanobis", "DN2")
+BACKBONE = "efficientnet_lite0"
+ON_FEATURES = f"backbone={BACKBONE}"
+SMALL_INPUT, PHOTOGRAPH_INPUT = 64, 224
+#: The backbone of the papers of PaDiM and PatchCore. Its weights have to be downloaded.
+PAPER_BACKBONE = "wide_resnet50_2"
 #: Passes over the images, where these are large or many.
 QUICK_EPOCHS: dict[tuple[str, str], int] = {
     ("AGAD", "cifar10"): 30,
@@ -169,6 +210,26 @@ def baselines(budget: str, dataset: str) -> dict[tuple[str, str], dict[str, Any]
     return {(method, ""): settings for method in BASELINES}
 
 
+def compared(
+    budget: str, dataset: str, protocol: str, methods: Iterable[str]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The runs of methods that a paper compares itself with, for images of the size of its own method.
+
+    Features in the quick budget are not those of the paper's backbone, so their label says which they are.
+    """
+    runs = {}
+    for method in methods:
+        label, settings = "", hyperparameters(budget, method, dataset)
+        if method in PRETRAINED and budget == "quick":
+            label, settings = ON_FEATURES, settings | {"input_size": SMALL_INPUT}
+        elif method in PRETRAINED:
+            settings["backbone"] = PAPER_BACKBONE
+        elif protocol == "leave_one_out" and budget == "quick":
+            settings |= NINE_CLASSES.get(method) or {"epochs": settings["epochs"] // 5}
+        runs[method, label] = settings
+    return runs
+
+
 def dataset_grid(
     budget: str,
     table: str,
@@ -197,6 +258,27 @@ def dataset_grid(
         budget=budget,
         split=whole | dict(split or {}),
     )
+
+
+def on_features(
+    budget: str, dataset: str, methods: Iterable[str] = PRETRAINED, **varied: Any
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The runs of methods on features of photographs, each with the backbone of the budget.
+
+    In the paper's budget, what is not in `PRETRAINED` keeps the backbone of its own paper.
+    """
+    runs = {}
+    for method in methods:
+        label, backbone = "", {"backbone": PAPER_BACKBONE} if method in PRETRAINED else {}
+        if budget == "quick":
+            label, backbone = ON_FEATURES, {"backbone": BACKBONE}
+        runs[method, label] = hyperparameters(budget, method, dataset, **backbone, **varied)
+    return runs
+
+
+def photographs(budget: str) -> dict[str, Any]:
+    """Options of `data.load` for methods on features, which need more pixels than networks from scratch."""
+    return {"size": PHOTOGRAPH_INPUT} if budget == "quick" else {}
 
 
 def two_budgets(
