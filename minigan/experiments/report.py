@@ -149,6 +149,7 @@ class _Evidence:
     own: pd.DataFrame  # the printed results of the table's own cells, as rows of `by_method`
     judged: pd.DataFrame  # those of them that were run and can be compared
     margins: pd.Series  # how far below the printed one each judged result may lie
+    classical: pd.Series  # the best classical baseline beside each judged result, NaN where none was run
     remarks: list[str]  # what the reader must know to judge the numbers
 
     @property
@@ -206,6 +207,8 @@ def _evidence(name: str, metric: str, budget: str, folder: str | Path | None) ->
     """The results that a table is judged by, and what must be said beside them."""
     table = tables.table(name)
     rows = by_method(name, metric, budget, folder)
+    baselines = rows[rows["method"].isin(tables.CLASSICAL) & rows["same_targets"]]
+    best = baselines.groupby(["dataset", "gamma"])["ours"].max()
     rows = rows[rows["method"].isin(own_methods(name)) & rows["published"].notna()]
     source = {tuple(getattr(cell, each) for each in ROW): cell.table for cell in table.cells(budget)}
     sources = pd.Series([source.get(key, "") for key in rows[ROW].itertuples(index=False, name=None)])
@@ -216,6 +219,8 @@ def _evidence(name: str, metric: str, budget: str, folder: str | Path | None) ->
     judged = own[(own["targets"] > 0) & own["comparable"] & (own["published"] >= CHANCE)]
     luck = [spread.margin(row.method, row.runs, folder) for row in judged.itertuples()]
     margins = pd.Series(luck, index=judged.index, dtype=float).clip(lower=MARGIN).fillna(MARGIN)
+
+    classical = best.reindex(pd.MultiIndex.from_frame(judged[["dataset", "gamma"]])).set_axis(judged.index)
 
     remarks = []
     below = int((judged["ours"] < CHANCE).sum())
@@ -234,7 +239,7 @@ def _evidence(name: str, metric: str, budget: str, folder: str | Path | None) ->
         undeclared = rows.loc[~is_own, "method"][(others == "").to_numpy()]
         remarks.append(f"{', '.join(dict.fromkeys(undeclared))} has no runs of the {budget} budget")
     remarks += _artefacts(comparison(name, metric, budget, folder).merge(own[ROW], on=ROW))
-    return _Evidence(budget, own, judged, margins, remarks)
+    return _Evidence(budget, own, judged, margins, classical, remarks)
 
 
 def _artefacts(rows: pd.DataFrame) -> list[str]:
@@ -254,7 +259,9 @@ def status(folder: str | Path | None = None) -> pd.DataFrame:
     none of the paper's others. The budget is `budget_of`, or the paper's where there are no runs of that; it
     is "" where nothing is recorded. "recorded" and "declared" count the runs of the table's own results.
     "printed" and "ours" are means over the results that the verdict judges, by the last epoch; where none was
-    run, "printed" is over all own results.
+    run, "printed" is over all own results. "classical" is the mean of the best classical baseline beside each
+    of these results, on the same targets; NaN where one has none. "verdict" and "reason" are the two parts of
+    `verdict`.
     """
     rows = []
     for key, paper in registry.PAPERS.items():
@@ -264,6 +271,7 @@ def status(folder: str | Path | None = None) -> pd.DataFrame:
             if not found.declared:
                 found = _evidence(name, "auroc", BUDGETS[1], folder)
             shown = found.own if found.judged.empty else found.judged
+            judgement = _judge(found, "auroc")
             rows.append(
                 {
                     "method": method,
@@ -274,7 +282,9 @@ def status(folder: str | Path | None = None) -> pd.DataFrame:
                     "declared": found.declared,
                     "printed": shown["published"].mean(),
                     "ours": shown["ours"].mean(),
-                    "verdict": _judge(found, "auroc").word,
+                    "classical": found.classical.mean(skipna=False),
+                    "verdict": judgement.word,
+                    "reason": judgement.reason,
                 }
             )
     return pd.DataFrame(rows)
