@@ -67,6 +67,7 @@ _MODULES = {
     "fanogan": "models.fanogan",
     "memae": "models.memae",
     "ocgan": "models.ocgan",
+    "gpnd": "models.gpnd",
     "ganomaly": "models.ganomaly",
     "simultaneous_encoder": "models.simultaneous_encoder",
     "skip_ganomaly": "models.skip_ganomaly",

@@ -19,6 +19,8 @@ from minigan.files import replacing
 FORMAT = 1
 #: The entry in safetensors' own header that holds the JSON.
 KEY = "minigan"
+#: What the code that makes a detector of a header and tensors raises where these do not fit together.
+DAMAGED = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, MemoryError)
 
 
 def write(path: str | Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:

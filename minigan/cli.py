@@ -3,6 +3,7 @@
     minigan fit photos/normal --out bottle.safetensors
     minigan score bottle.safetensors photos/new --out scores.csv
     minigan compare photos/normal photos/test
+    minigan report bottle.safetensors photos/test --out report.html
     minigan methods ALGAN
     minigan reproduce digits --minutes 8
     minigan reproduce --next --minutes 60 --jobs 2
@@ -23,7 +24,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import minigan
-from minigan import registry, scoring, terminal
+from minigan import comparison, registry, reporting, scoring, terminal, training
+from minigan.photographs import NORMAL
 from minigan.tables.cells import BUDGETS
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ NORMAL_IMAGES = (
     "normal images to learn from (of a folder with train/ in it, those there; never test/ or masks); for "
     "methods that learn from sub-classes, a sub-folder each"
 )
+METHOD = "see `minigan methods`; default: PatchCore where minigan[features] is installed, else PCA"
 # What a user's input can cause: wrong values, missing files, a training that diverges.
 MISTAKES = (ValueError, OSError, FloatingPointError)
 
@@ -99,19 +102,30 @@ def _parser() -> argparse.ArgumentParser:
         help="save each image with a heat map over it; colours compare the images of this call",
     )
 
-    sub = command(scoring.compare, "try several methods on images that are sorted into normal and others")
+    sub = command(comparison.compare, "try several methods on the same images and say which one to take")
     sub.add_argument("train", help=NORMAL_IMAGES)
     sub.add_argument(
-        "test", help=f"images to tell apart, the normal ones in a folder called {', '.join(scoring.NORMAL)}"
+        "test",
+        nargs="?",
+        help=f"images to tell apart, the normal ones in a folder called {', '.join(NORMAL)}; without them, "
+        "seconds and false alarms are all that can be compared",
     )
     sub.add_argument(
         "--methods",
         nargs="+",
-        default=list(scoring.COMPARED),
         metavar="NAME",
-        help=f"default: {' '.join(scoring.COMPARED)}",
+        help=f"default: {' '.join(comparison.COMPARED)}, and PatchCore with {training.INSTALL_FEATURES}",
     )
     _add_image_size(sub)
+
+    sub = command(reporting.report, "score images with a saved detector and write a report, one HTML file")
+    sub.add_argument("model", help="a saved detector")
+    sub.add_argument(
+        "folder",
+        help="images to score (of a folder with test/ in it, those there); if some lie in a folder called "
+        f"{', '.join(NORMAL)}, all others count as anomalous; masks may lie in ground_truth/",
+    )
+    sub.add_argument("--out", required=True, metavar="FILE", help="where the report is written")
 
     sub = command(methods, "list the methods, or the hyperparameters of one")
     sub.add_argument("name", nargs="?", metavar="NAME", help="default: all methods, a line each")
@@ -132,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", metavar="NAME", help=f"see `minigan methods`; default: {scoring.DEFAULT}")
+    parser.add_argument("--method", metavar="NAME", help=METHOD)
     _add_image_size(parser)
     parser.add_argument(
         "--set",
@@ -145,8 +159,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_image_size(parser: argparse.ArgumentParser) -> None:
-    default = f"side; default: {scoring.IMAGE_SIZE}"
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help=default)
+    sizes = f"{training.IMAGE_SIZE}, or {training.FEATURES_SIZE} for methods on pretrained features"
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help=f"side; default: {sizes}")
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +180,7 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 def methods(options: argparse.Namespace) -> int:
     """Every method with the first line of its description, or the hyperparameters of one method."""
     if options.name is not None:
-        _print_hyperparameters(scoring.find_method(options.name))
+        _print_hyperparameters(training.find_method(options.name))
         return 0
     for name in registry.METHODS:
         print(f"{name:21}{_first_line(registry.get(name))}")

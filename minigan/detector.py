@@ -20,7 +20,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
@@ -42,11 +41,14 @@ class Detector(OutlierMixin, BaseEstimator):
         n_features_in_: d, for vectors alone, as in scikit-learn.
         threshold_: images that score above it are predicted to be anomalous. `offset_` is minus it, which is
             scikit-learn's name.
-        n_calibrated_: number of normal images that the threshold comes from.
+        calibration_scores_: (n,) scores of the normal images that the threshold comes from, unless an earlier
+            version saved the detector. n_calibrated_ is their number.
         normal_flagged_: (low, high), a 90 % interval of the fraction of new normal images that score above
             the threshold. It is wide when the threshold comes from few images.
         classes_: the training labels in ascending order, for methods that learn from classes.
         history_: pandas DataFrame, one row per epoch (empty for detectors without epochs).
+        notes_: a dict in the types of JSON that `save` keeps, {} after `fit`; `minigan fit` describes the
+            training images there.
     """
 
     #: Fraction of *normal* images that may be predicted to be anomalous. The threshold is this quantile of
@@ -96,6 +98,7 @@ class Detector(OutlierMixin, BaseEstimator):
             if y is not None and self.label_meaning == "anomalies":
                 check_binary(y, "labels", needs_normal=True)
             self._forget()
+            self.notes_: dict[str, Any] = {}
             self._warn_about(x)
             self.image_shape_ = tuple(x.shape[1:])
             self.image_range_: str | None = range_of(x)
@@ -210,15 +213,7 @@ class Detector(OutlierMixin, BaseEstimator):
                 arguments["device"] = device
             detector = cls(**arguments)
             detector._take(header, tensors)
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            AttributeError,
-            ArithmeticError,
-            MemoryError,
-        ) as error:
+        except checkpoint.DAMAGED as error:
             raise ValueError(
                 f"expected a checkpoint of a working {cls.__name__}, got {str(path)!r} ({error}); save the "
                 "detector again"
@@ -239,6 +234,8 @@ class Detector(OutlierMixin, BaseEstimator):
             "threshold": getattr(self, "threshold_", None),
             "n_calibrated": getattr(self, "n_calibrated_", None),
             "normal_flagged": getattr(self, "normal_flagged_", None),
+            "calibration_scores": getattr(self, "calibration_scores_", np.empty(0)).tolist(),
+            "notes": getattr(self, "notes_", {}),
             "history": self.history_.reset_index().to_dict(orient="list") if len(self.history_) else {},
         }
 
@@ -264,6 +261,11 @@ class Detector(OutlierMixin, BaseEstimator):
             self.n_calibrated_ = int(header["n_calibrated"])
             low, high = header["normal_flagged"]
             self.normal_flagged_ = float(low), float(high)
+        if header.get("calibration_scores"):
+            self.calibration_scores_ = np.array(header["calibration_scores"], dtype=np.float64)
+            good = self.calibration_scores_.ndim == 1 and np.isfinite(self.calibration_scores_).all()
+            require(bool(good), "its scores of held-out images are not a list of finite numbers")
+        self.notes_ = dict(header.get("notes") or {})
 
     # ------------------------------------------------------------------ for subclasses
 
@@ -309,14 +311,12 @@ class Detector(OutlierMixin, BaseEstimator):
         """Set the threshold from checked normal images, and the interval of what it will flag."""
         scores = self._finite_scores(x)
         self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
-        self.n_calibrated_ = n = len(scores)
-        # Exact (Clopper and Pearson) whatever the distribution of the scores is.
-        interval = binomtest(int((scores > self.threshold_).sum()), n).proportion_ci(0.9)
-        self.normal_flagged_ = float(interval.low), float(interval.high)
-        if warns and n * self.contamination < 1:
+        self.calibration_scores_, self.n_calibrated_ = scores, len(scores)
+        self.normal_flagged_ = low, high = metrics.flagged_interval(scores, self.threshold_)
+        if warns and len(scores) * self.contamination < 1:
             warnings.warn(
-                f"the threshold comes from {n} normal images only: of new ones, {interval.low:.0%} to "
-                f"{interval.high:.0%} may lie above it, not {self.contamination:.0%}; hold out more, or call "
+                f"the threshold comes from {len(scores)} normal images only: of new ones, {low:.0%} to "
+                f"{high:.0%} may lie above it, not {self.contamination:.0%}; hold out more, or call "
                 "calibrate with more",
                 stacklevel=3,
             )
@@ -372,11 +372,14 @@ class Detector(OutlierMixin, BaseEstimator):
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(int(self.seed)))
         if y is not None and self.label_meaning == "anomalies":
             order = order[y[order] == 0]
-        n_held_out = min(max(1, round(self.holdout * len(x))), len(order) - 2) if self.holdout > 0 else 0
-        held_out = order[: max(0, n_held_out)]
+        held_out = order[: min(self.n_held_out(len(x)), max(0, len(order) - 2))]
         remains = torch.ones(len(x), dtype=torch.bool)
         remains[held_out] = False
         return x[remains], None if y is None else y[remains], x[held_out]
+
+    def n_held_out(self, n: int) -> int:
+        """How many of n normal training images `fit` holds out for the threshold."""
+        return min(max(1, round(self.holdout * n)), max(0, n - 2)) if self.holdout > 0 else 0
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "image_shape_") or not hasattr(self, "history_"):

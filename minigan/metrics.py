@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 from sklearn.metrics import average_precision_score
 
 from minigan.checks import require
@@ -147,6 +147,24 @@ def mean_interval(
     means = np.random.default_rng(seed).choice(values, (n, len(values))).mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(values.mean()), float(low), float(high)
+
+
+def flagged_interval(scores: ArrayLike, threshold: float, level: float = 0.9) -> tuple[float, float]:
+    """False alarm rate of a threshold: interval (low, high) of the fraction of new normal images above it.
+
+    `scores` (n,) are those of the normal images that the threshold comes from, none of which was trained on.
+    If k of the n lie above it, the rate of new images lies between the quantiles of Beta(k, n - k + 1) and
+    Beta(k + 1, n - k), with a probability of at least `level` and whatever the distribution of the scores is
+    (Clopper and Pearson). That is exact also for a threshold that is one of these scores, as a quantile is.
+    """
+    scores = np.asarray(scores, dtype=float)
+    _check_draws(1, level)
+    require(
+        scores.ndim == 1 and len(scores) > 0,
+        f"expected a list of at least one score, got shape {scores.shape}; score held-out normal images",
+    )
+    interval = binomtest(int((scores > threshold).sum()), len(scores)).proportion_ci(level)
+    return float(interval.low), float(interval.high)
 
 
 def _check(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

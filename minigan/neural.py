@@ -175,12 +175,15 @@ class NeuralDetector(Detector):
         self.start_epoch()
         total: dict[str, Tensor] = {}
         batches = self.batches(len(x), y)
+        tell = getattr(self, "_on_step", None)  # the command line listens, to say how long training takes
         for self.step_, chosen in enumerate(batches):
             batch = to_float(x[chosen], self.device_)
             losses = self.training_step(batch, None if y is None else y[chosen])
             # Summed on the device, and without their graphs: nothing waits for the device inside an epoch.
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + loss.detach()
+            if tell is not None:
+                tell(len(batches))
         means = {name: float(loss) / len(batches) for name, loss in total.items()}
         self._check_losses(means)
         self._set_mode(training=False)

@@ -10,17 +10,19 @@ out, and whoever asks is told how many. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from minigan.checks import require
-from minigan.image_files import find_images
+from minigan.image_files import SUFFIXES, find_images
 
 #: Folders of masks, and of images that are not to be learned from.
 MASKS, TESTS = "ground_truth", "test"
 #: Names of masks end in one of these, as in "003_mask.png" beside "003.png".
 MASK_ENDINGS = ("_mask", "-mask")
+#: Folders whose images are taken for normal ones, wherever they are among the images to tell apart.
+NORMAL = ("good", "normal", "ok")
 
 
 class Chosen(NamedTuple):
@@ -59,6 +61,46 @@ def normal_images(folder: str | Path) -> Chosen:
 def photographs(folder: str | Path) -> Chosen:
     """The files to score: all but masks. Raises as `normal_images`."""
     return _choose(Path(folder), Path(folder), lambda path: None)
+
+
+def is_sorted(anomalous: Sequence[bool]) -> bool:
+    """Whether images of both kinds are there."""
+    return 0 < sum(anomalous) < len(anomalous)
+
+
+def outside_normal(root: str | Path, files: Sequence[Path]) -> list[bool]:
+    """For each file, whether it lies in no folder called good, normal or ok: these are the anomalies.
+
+    Folders that `root` itself lies in do not count.
+    """
+    inside = [{part.lower() for part in path.relative_to(root).parts[:-1]} for path in files]
+    return [parts.isdisjoint(NORMAL) for parts in inside]
+
+
+def masks_of(root: str | Path, files: Sequence[Path]) -> list[Path | None]:
+    """The mask of each photograph, None where there is none.
+
+    It lies beside the photograph, or under `ground_truth/` where the photograph lies under `test/`, as in
+    MVTec AD (test/broken/003.png, ground_truth/broken/003_mask.png); `root` may be the folder `test` or the
+    one above.
+    """
+    return [_mask_of(path, Path(root)) for path in files]
+
+
+def _mask_of(path: Path, root: Path) -> Path | None:
+    base = root.parent if root.name == TESTS else root
+    parts = path.relative_to(base).parts
+    mirrored = base.joinpath(MASKS, *parts[TESTS in parts[:1] :]).parent
+    for folder in (path.parent, mirrored):
+        names = [f"{path.stem}{ending}{suffix}" for ending in MASK_ENDINGS for suffix in SUFFIXES]
+        if folder == mirrored:
+            names += [f"{path.stem}{suffix}" for suffix in SUFFIXES]
+        elif path.suffix.lower() in (".jpg", ".jpeg"):
+            names.append(f"{path.stem}.png")
+        found = [folder / name for name in names if (folder / name).is_file()]
+        if found:
+            return found[0]
+    return None
 
 
 def _choose(folder: Path, root: Path, reason: Callable[[Path], str | None]) -> Chosen:

@@ -34,6 +34,7 @@ METHODS: dict[str, str] = {
     "MemAE": "memae",
     "ALOCC": "alocc",
     "OCGAN": "ocgan",
+    "GPND": "gpnd",
     "GANomaly": "ganomaly",
     "SkipGANomaly": "skip_ganomaly",
     "ADGAN": "agad",

@@ -35,3 +35,21 @@ def book_html(tmp_path_factory) -> Path:
     if "The book is ready" not in text:
         pytest.fail(f"the book was not built cleanly:\n{text[-8000:]}")
     return html
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium that is on this machine; without one, the test is skipped."""
+    from browsing import chromium  # here, because most test files need no browser
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser, book_html):
+    """visit("book/intro", size) opens a page of the book; at the end nothing may have gone wrong in it."""
+    from browsing import visits
+
+    with visits(browser, book_html) as visit:
+        yield visit

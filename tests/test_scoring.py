@@ -3,17 +3,21 @@
 import errno
 import os
 import re
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.stats import beta
 
 import minigan
-from minigan import data, metrics
+from minigan import comparison, data, metrics, training
 from minigan.cli import main
 from minigan.image_files import find_images
-from minigan.photographs import normal_images, photographs
+from minigan.photographs import masks_of, normal_images, photographs
 from minigan.registry import METHODS
 
 
@@ -37,7 +41,7 @@ def bottle(tmp_path, monkeypatch):
 
 
 def fitted(*more):
-    return main(["fit", "bottle", "--image-size", "8", "--out", "b.safetensors", *more])
+    return main(["fit", "bottle", "--image-size", "8", "--method", "PCA", "--out", "b.safetensors", *more])
 
 
 # ---------------------------------------------------------------------- which files
@@ -73,6 +77,18 @@ def test_masks_beside_photographs(tmp_path, names, masks):
         assert not [path for path in chosen.files if "mask" in path.stem and masks]
 
 
+def test_masks_are_found(bottle):
+    """Beside photographs, or under ground_truth/ of the folder or of the one above."""
+    for root in (bottle, bottle / "test"):
+        files = photographs(root).files
+        masks = [mask.relative_to(bottle).as_posix() for mask in masks_of(root, files) if mask is not None]
+        assert masks == [f"ground_truth/broken/{i:02}_mask.png" for i in range(20)]
+    for name in ("a.jpg", "a.png", "b.bmp", "b-mask.png", "c.png"):
+        Image.new("L", (8, 8), 99).save(bottle.parent / name)
+    beside = masks_of(bottle.parent, [bottle.parent / name for name in ("a.jpg", "b.bmp", "c.png")])
+    assert [mask and mask.name for mask in beside] == ["a.png", "b-mask.png", None]
+
+
 def test_a_folder_called_test_may_be_trained_on_by_its_own_path(bottle):
     assert len(normal_images(bottle / "test").files) == 50
     assert len(normal_images(bottle / "test" / "good").files) == 30
@@ -92,7 +108,16 @@ def test_nothing_to_learn_from(tmp_path):
 def test_fit_and_score_do_what_the_library_does(bottle, capsys):
     assert fitted("--method", "nearestneighbors", "--set", "n_neighbors=2") == 0
     said = capsys.readouterr()
-    assert said.err == "learns from 60 images (left out: 20 masks; left out: 50 in test/) in bottle\n"
+    counts, sure = said.err.splitlines()
+    assert counts == (
+        "60 images (left out: 20 masks; left out: 50 in test/) in bottle: 54 to learn from, 6 held out for "
+        "the threshold"
+    )
+    # Binomial: with 6 images, one of them above the threshold.
+    low, high = beta.ppf(0.05, 1, 6), beta.ppf(0.95, 2, 5)
+    interval = f"{100 * low:.0f} to {100 * high:.0f} % (90 % interval)"
+    assert sure.startswith(f"5 % false alarms from 6 images can be anything from {interval}")
+    assert "--set holdout=0.3" in sure
     assert said.out.startswith("NearestNeighbors saved as b.safetensors: ") and "90 % interval" in said.out
     assert main(["score", "b.safetensors", "bottle/test", "--out", "scores.csv"]) == 0
     detector = minigan.NearestNeighbors(n_neighbors=2, image_size=8).fit(bottle / "train")
@@ -175,7 +200,10 @@ def test_sub_classes_are_the_sub_folders_of_train(tmp_path, monkeypatch):
         ),
         (["fit", "nowhere", "--out", "x"], "expected a folder of images, got 'nowhere'"),
         (["fit", "bottle", "--out", "no/where"], "expected a folder to save into, got 'no'"),
-        (["fit", "bottle", "--out", "x", "--set", "n=1"], "a hyperparameter of PCA, got --set 'n=1'"),
+        (
+            ["fit", "bottle", "--out", "x", "--method", "PCA", "--set", "n=1"],
+            "a hyperparameter of PCA, got --set 'n=1'",
+        ),
         (["score", "bottle/test"], "expected a model and the images that it is to score, got 'bottle/test'"),
         (["score", "bottle", "bottle/test"], "got 'bottle'"),
         (["score", "bottle/test/good/00.png", "bottle/test"], "expected a complete safetensors file, got"),
@@ -212,7 +240,152 @@ def test_a_detector_that_cannot_be_saved_is_saved_elsewhere(bottle, capsys, monk
     assert "No space left on device" in said and minigan.load(elsewhere).threshold_
 
 
+# ---------------------------------------------------------------------- what is said around a training
+
+
+@pytest.mark.parametrize(
+    ("installed", "name", "size", "line"),
+    [
+        (
+            True,
+            "PatchCore",
+            224,
+            "method: PatchCore, the default where minigan[features] is installed; --method",
+        ),
+        (False, "PCA", 64, "method: PCA; pip install 'minigan[features]' makes PatchCore the default"),
+    ],
+)
+def test_the_default_method(bottle, capsys, monkeypatch, installed, name, size, line):
+    """It is said before the training, which this test leaves out."""
+    fitted, learns = [], getattr(minigan, name)
+    monkeypatch.setattr(training, "features_installed", lambda: installed)
+    monkeypatch.setattr(training, "train", lambda detector, chosen, images: fitted.append(images.shape) or 0)
+    monkeypatch.setattr(learns, "save", lambda detector, path: None)
+    monkeypatch.setattr(training, "how_sure", lambda detector: "")
+    assert main(["fit", "bottle", "--out", "d.safetensors"]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(line) and said.out.startswith(f"{name} saved as ")
+    assert fitted == [(60, 1, size, size)]
+
+
+def test_pca_is_fitted_beside_a_network(bottle, capsys):
+    settings = ["--method", "OCGAN", "--image-size", "16", "--set", "epochs=1", "width=4", "z_dim=4"]
+    assert main(["fit", "bottle", "--out", "o.safetensors", *settings]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    broken = np.repeat([1, 0], [20, 30])
+    ours = metrics.auroc(broken, minigan.load("o.safetensors").anomaly_score(bottle / "test"))
+    pca = minigan.PCA(image_size=64).fit(bottle / "train")
+    theirs = metrics.auroc(broken, pca.anomaly_score(bottle / "test"))
+    assert (
+        f"OCGAN has AUROC {ours:.3f}, PCA {theirs:.3f}: {'PCA' if theirs > ours else 'OCGAN'} is better"
+        in last
+    )
+    # Without images that are sorted, it says how to learn which is better; with scores, how they differ.
+    assert main(["fit", "bottle/train", "--out", "o.safetensors", *settings]) == 0
+    assert "`minigan compare bottle/train SORTED --methods PCA OCGAN`" in capsys.readouterr().out
+    assert main(["score", "bottle/test/broken", "--train", "bottle/train", *settings]) == 0
+    assert re.search(r"OCGAN flags \d+ images, PCA \d+, both \d+; rank correlation", capsys.readouterr().out)
+
+
+class Clock:
+    """A network's training of four steps an epoch, ten epochs, with a clock that is set by hand."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.now, self.epochs, self.device_ = 0.0, 10, SimpleNamespace(type="cpu")
+        monkeypatch.setattr(training.time, "perf_counter", lambda: self.now)
+        estimate = training._Estimate(self)
+        for step in range(40):
+            self.now += 100 if step == 0 else seconds  # the first step warms up
+            estimate(4)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.2, ""),
+        (0.5, "training takes about 20 seconds, by its first 5 of 40 steps; Ctrl-C ends it early"),
+        (3.0, "training takes about 2.0 minutes, by its first 2 of 40 steps"),
+        (900, "training takes about 10 hours, by its first 2 of 40 steps"),
+    ],
+)
+def test_a_long_training_is_announced_after_its_first_steps(capsys, monkeypatch, seconds, said):
+    Clock(monkeypatch, seconds)
+    err = capsys.readouterr().err
+    assert err.startswith(said) and err.count("\n") == bool(said)
+
+
+def test_images_and_scores_that_differ_from_training_are_told(bottle, capsys):
+    assert fitted("--set", "holdout=0.3") == 0
+    capsys.readouterr()
+    assert main(["score", "b.safetensors", "bottle/test/good"]) == 0
+    assert "minigan: images are" not in capsys.readouterr().err
+    write(bottle / "new", np.full((6, 10, 20, 3), (240, 230, 250), np.uint8))
+    assert main(["score", "b.safetensors", "bottle/new"]) == 0
+    size, colour, light, drift = capsys.readouterr().err.splitlines()
+    assert size.startswith("minigan: 6 of 6 images have a size that no training image had, such as 20 x 10")
+    assert "images are in colour, those learned from were grey" in colour and "brighter than every" in light
+    assert "scores lie above those of the 18 normal images in calibration (Kolmogorov-Smirnov" in drift
+    assert main(["score", "b.safetensors", "bottle/train"]) == 0
+    assert "60 of 60 images are among those that the detector learned from" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_version_knows_nothing_of_its_training(bottle, capsys):
+    """But its scores and its threshold are used as ever."""
+    old = minigan.PCA(image_size=8).fit(bottle / "train")
+    del old.calibration_scores_
+    old.save("old.safetensors")
+    assert minigan.load("old.safetensors").notes_ == {}
+    assert main(["score", "old.safetensors", "bottle/test"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and "of 50 images lie above the threshold" in said.out
+
+
 # ---------------------------------------------------------------------- compare
+
+
+def test_compare_without_test_images_says_what_can_be_said(bottle):
+    command = ["compare", "bottle", "--image-size", "8", "--methods", "PCA", "Brightness"]
+    done = subprocess.run(
+        [sys.executable, "-m", "minigan", *command], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    header, *lines, advice = done.stdout.splitlines()
+    assert "AUROC" not in header and [line.split()[0] for line in lines] == ["PCA", "Brightness"]
+    low, high = minigan.PCA(image_size=8).fit(bottle / "train").normal_flagged_
+    assert f"{100 * low:.0f} to {100 * high:.0f} %" in lines[0]
+    assert "normal images alone do not say" in advice and "take" in advice
+    assert "54 to learn from, 6 held out" in done.stderr
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_patchcore_joins_the_comparison_where_it_can(bottle, capsys, monkeypatch, installed):
+    monkeypatch.setattr(training, "features_installed", lambda: installed)
+    monkeypatch.setattr(comparison, "COMPARED", ("PCA",))
+    tried = []
+    monkeypatch.setattr(
+        minigan.PatchCore, "_fit", lambda self, *a: tried.append(self.image_size) or full("tried")
+    )
+    assert main(["compare", "bottle", "bottle/test"]) == (2 if installed else 0)
+    said = capsys.readouterr().err
+    assert tried == ([224] if installed else [])
+    assert ("PatchCore is left out: pip install 'minigan[features]' adds it" in said) == (not installed)
+
+
+def full(text):
+    raise OSError(text)
+
+
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        ([("A", 0.99, 1.0, 9.0), ("B", 0.8, 0.9, 1.0)], "take A: it has the highest AUROC"),
+        ([("A", 0.99, 1.0, 9.0), ("B", 0.985, 1.0, 1.0)], "take B: its AUROC is within 0.01 of the highest"),
+        ([("A", 0.9, 1.0, 1.0), ("B", 0.8, 0.95, 9.0)], "that it beats B may be chance, with 50 test images"),
+    ],
+)
+def test_the_advice(rows, advice):
+    table = pd.DataFrame(rows, columns=["method", "AUROC", "high", "seconds"])
+    assert advice in comparison._advice(table, 50)
 
 
 def test_compare_looks_for_normal_folders_inside_the_test_folder_alone(bottle, capsys, monkeypatch):
@@ -227,7 +400,7 @@ def test_compare_ranks_methods_and_says_which_to_take(bottle, capsys):
     methods = ["PCA", "Brightness", "NearestNeighbors"]
     assert main(["compare", "bottle", "bottle/test", "--image-size", "8", "--methods", *methods]) == 0
     said = capsys.readouterr()
-    assert said.err.endswith("; tests on 30 normal, 20 anomalous\n")
+    assert said.err.endswith("\ntests on 30 normal, 20 anomalous images\n")
     *table, advice = said.out.splitlines()
     rows = {line.split()[0]: line.split() for line in table[1:]}
     assert set(rows) == set(methods)
@@ -237,6 +410,6 @@ def test_compare_ranks_methods_and_says_which_to_take(bottle, capsys):
     scores = detector.anomaly_score(bottle / "test")
     broken = np.repeat([1, 0], [20, 30])
     assert float(rows["PCA"][1]) == pytest.approx(metrics.auroc(broken, scores), abs=6e-4)
-    assert rows["PCA"][2] == f"{(scores[:20] > detector.threshold_).mean():.0%}"
-    assert rows["PCA"][3] == f"{(scores[20:] > detector.threshold_).mean():.0%}"
+    assert rows["PCA"][3] == f"{(scores[:20] > detector.threshold_).mean():.0%}"
+    assert rows["PCA"][4] == f"{(scores[20:] > detector.threshold_).mean():.0%}"
     assert any(name in advice for name in ("PCA", "NearestNeighbors")) and "Brightness" not in advice

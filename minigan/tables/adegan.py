@@ -17,7 +17,7 @@ from minigan.tables.ygan import TABLE_1 as YGAN_1
 N_PATTERNS = 10
 OTHER_N_PATTERNS = (2, 4, 6, 8, 12, 14)
 #: The other methods of Table 1, and those whose runs on the same splits are in Y-GAN's Table 1.
-COMPARED = ("AnoGAN", "EGBAD", "MemAE")
+COMPARED = ("AnoGAN", "EGBAD", "GPND", "MemAE")
 BORROWED = ("GANomaly", *BASELINES)
 
 
