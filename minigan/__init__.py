@@ -30,6 +30,7 @@ _MODULES = {
     "blocks": "blocks",
     "checks": "checks",
     "data": "data",
+    "diagrams": "diagrams",
     "experiments": "experiments",
     "flipbook": "flipbook",
     "hyperparameters": "hyperparameters",

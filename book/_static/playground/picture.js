@@ -149,7 +149,7 @@
   /** Curves over the steps: lines {name, colour, values}, a number for each of `steps`, from 0 to `top`. */
   function curves(canvas, {steps, lines, top, guide}) {
     const {context, width, height} = fresh(canvas);
-    const [left, right, upper, lower] = [30, 62, 8, 22];
+    const [left, right, upper, lower] = [30, 74, 8, 22]; // names stand on the right
     const last = Math.max(200, steps.at(-1) ?? 0);
     const x = (step) => left + (step / last) * (width - left - right);
     const y = (value) => upper + (1 - Math.min(1, Math.max(0, value / top))) * (height - upper - lower);
