@@ -758,7 +758,7 @@ def test_reproduce_and_results(tiny, capsys):
 
     assert main(["results"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in lines} == set(tables.TABLES) - {"algan-2"}  # that needs a GPU
+    assert {line.split()[0] for line in lines} == set(tables.TABLES)
     assert [line.split()[:4] for line in lines if "Three cells" in line] == [["tiny", "2", "of", "3"]]
 
     assert main(["results", "tiny"]) == 0

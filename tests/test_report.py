@@ -314,7 +314,8 @@ def test_without_any_run_the_printed_numbers_are_there(name, tmp_path):
     runs = len(tables.table(name).cells())
     assert rows["of"].sum() == runs == report.by_method(name, folder=tmp_path)["of_runs"].sum()
     verdict = report.verdict(name, folder=tmp_path)
-    reason = "none is recorded" if runs else "there are no runs of the quick budget"
+    # The quick runs of ALGAN on features have another backbone, so they are not the paper's.
+    reason = "there are no runs of the quick budget" if name == "algan-2" else "none is recorded"
     assert verdict.word == "not tested" and reason in verdict.reason
 
 

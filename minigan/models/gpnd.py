@@ -192,7 +192,7 @@ class GPND(NeuralDetector):
     batch_size: int = 128
     #: Dimensions of z, the paper's n.
     z_dim: int = 16
-    #: Weight of L_error beside loss_g, the paper's lambda.
+    #: Weight of L_error beside loss_g, the paper's lambda; more of it makes a training steadier.
     lambda_error: float = 0.15
     #: The score: -log p(x) ("novelty"), one of its two parts, -log p(w_par) ("parallel") or -log p(w_perp)
     #: ("perpendicular"), or r alone ("residual"). May be changed after `fit`; calibrate again then.
