@@ -306,7 +306,7 @@ CASES = {
     ),
     "GPND": Case(
         settings=TINY | {"z_dim": 4},
-        learns={"epochs": 6, "width": 8, "batch_size": 16, "z_dim": 8, "progress": False},
+        learns={"epochs": 4, "width": 8, "batch_size": 16, "z_dim": 8, "progress": False},
         auroc=0.9,
     ),
     "Autoencoder": Case(
