@@ -11,6 +11,7 @@ What follows a colon is what the end of the path is compared with.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -104,7 +105,7 @@ def _draw(ax: Axes, word: str, x: float, y: float) -> None:
     """One word, its left end at x."""
     width, text = _width(word), _plain(word)
     if word in ("->", CUT):
-        style = {"arrowstyle": "-|>", "color": GREY, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+        style: dict[str, Any] = {"arrowstyle": "-|>", "color": GREY, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", (x + width, y), (x, y), arrowprops=style)
         if word == CUT:  # a stroke across the arrow: no gradient comes back this way
             middle = x + width / 2 - 2
@@ -125,5 +126,5 @@ def _draw(ax: Axes, word: str, x: float, y: float) -> None:
             linestyle="solid" if learns else (0, (3, 2)),
         )
         ax.add_patch(box)
-    style = {"ha": "center", "va": "center_baseline", "fontsize": LETTERS, "color": color}
-    ax.text(x + width / 2, y, text, **style)
+    font: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": LETTERS, "color": color}
+    ax.text(x + width / 2, y, text, **font)
