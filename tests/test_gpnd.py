@@ -175,7 +175,7 @@ def test_the_power_scales_the_dimensions_across_the_surface():
             found = detector.score_step(x)
             expected = -gpnd.log_p_perp(r, detector.p.log_p_r(r), power * (M - 3))
             torch.testing.assert_close(found, expected)
-            # Between two images, the logarithm of r counts m - n - 1 times, so r is nearly all of the score.
+            # Between two images, the logarithm of r counts m - d - 1 times, so r is nearly all of the score.
             of_r = (power * (M - 3) - 1) * r.log().diff() - detector.p.log_p_r(r).diff()
             torch.testing.assert_close(found.diff(), of_r)
 
