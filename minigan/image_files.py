@@ -291,11 +291,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
     Not by ImageOps.exif_transpose: it writes all tags anew, and fails where one of them is damaged.
     """
-    method = UPRIGHT.get(_orientation(image))
+    method = UPRIGHT.get(orientation_of(image))
     return image if method is None else image.transpose(method)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """The orientation in EXIF data, from 1 to 8; 1 if there is none that can be read."""
     with suppress(Exception):  # pixels are read whatever their description is like
         image.getexif()

@@ -347,7 +347,7 @@ def published_and_ours(
 
     Args:
         rows: rows of `report.comparison` or `report.by_method`: "published", "ours", "low" and "high". Where
-            "ours" is missing, the figure says "not run", or "not in minigan" if "of" or "of_runs" is 0.
+            "ours" is missing, the figure says "not run", or "no run declared" if "of" or "of_runs" is 0.
         names: one for each row, from the top.
         xlabel: the name of the metric.
         ax: the axes to draw on; new ones when not given.
@@ -365,7 +365,7 @@ def published_and_ours(
     ax.plot(rows["published"].to_numpy(float), y, "D", label="printed", **style)
     declared = rows.get("of", rows.get("of_runs", pd.Series(1, rows.index))).to_numpy()
     for at in y[np.isnan(ours)]:
-        text = "not run" if declared[at] else "not in minigan"
+        text = "not run" if declared[at] else "no run declared"
         ax.text(1.04, at, text, transform=ax.get_yaxis_transform(), va="center", color=GREY)
     lowest = np.nanmin([*ours, *low, *rows["published"], 1.0])
     ax.set(yticks=y, yticklabels=names, ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)

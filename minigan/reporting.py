@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import minigan
 from minigan import heatmaps, scoring, training
+from minigan.checks import require
 from minigan.photographs import TESTS, Chosen, is_sorted, masks_of, outside_normal, photographs
 from minigan.report_page import (
     Content,
@@ -67,6 +69,10 @@ def report(options: argparse.Namespace) -> int:
     from minigan.files import replacing, trying
 
     detector = scoring.load_model(options.model)
+    require(
+        not os.path.exists(options.out) or not os.path.samefile(options.out, options.model),
+        f"expected --out to be a new HTML file, got {options.out!r}, which is the model; name another file",
+    )
     with trying(options.out) as temporary:  # noticed now, not after scoring
         temporary.touch()
     found = _score(detector, Path(options.folder))

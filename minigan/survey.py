@@ -24,7 +24,7 @@ from scipy.stats import ks_2samp
 from tqdm import tqdm
 
 from minigan.checks import is_finite_number, is_whole_number, require
-from minigan.image_files import _orientation, read_images
+from minigan.image_files import orientation_of, read_images
 
 #: Sizes of files that are kept, the most frequent ones.
 KEPT_SIZES = 10
@@ -56,7 +56,7 @@ def survey(files: Sequence[Path], images: np.ndarray) -> Survey:
     for path in files:
         with Image.open(path) as image:  # reads the first bytes only
             width, height = image.size
-            turned = _orientation(image) >= 5 and image.format != "TIFF"  # Pillow turns those by itself
+            turned = orientation_of(image) >= 5 and image.format != "TIFF"  # Pillow turns those by itself
             colour += image.mode not in ("1", "L", "LA") and not image.mode.startswith(("I", "F"))
         sizes[f"{height} x {width}" if turned else f"{width} x {height}"] += 1
     levels = images.mean(axis=(1, 2, 3))

@@ -139,13 +139,11 @@ def by_hand(p: gpnd.Densities, A: np.ndarray, z: np.ndarray, r: np.ndarray) -> d
     return {"parallel": parallel, "perpendicular": perpendicular, "novelty": novelty, "residual": r}
 
 
-@pytest.mark.parametrize("projection", ["autoencoder", "tangent"])
-def test_the_score_on_a_flat_surface_by_hand(projection):
-    detector, A, B = (t if isinstance(t, GPND) else t.numpy() for t in flat(projection=projection))
+def test_the_score_on_a_flat_surface_by_hand():
+    detector, A, B = (t if isinstance(t, GPND) else t.numpy() for t in flat())
     x = random_batch(6)
     rows = x.flatten(1).numpy()
-    code = np.linalg.pinv(A) if projection == "tangent" else B  # the closest point, whatever g says
-    z = rows @ code.T
+    z = rows @ B.T
     r = np.linalg.norm(rows - z @ A.T, axis=1)
     for scored_by, expected in by_hand(detector.p, A, z, r).items():
         detector.scored_by = scored_by
@@ -153,9 +151,8 @@ def test_the_score_on_a_flat_surface_by_hand(projection):
             np.testing.assert_allclose(detector.score_step(x), expected, err_msg=scored_by)
 
 
-@pytest.mark.parametrize("projection", ["autoencoder", "tangent"])
-def test_without_the_jacobian_the_determinant_is_left_out(projection):
-    detector, A, _ = flat(projection=projection)
+def test_without_the_jacobian_the_determinant_is_left_out():
+    detector, A, _ = flat()
     x = random_batch(4)
     with torch.inference_mode():
         whole = detector.score_step(x)
@@ -181,7 +178,7 @@ def test_the_power_scales_the_dimensions_across_the_surface():
 
 
 def test_a_direction_in_which_the_decoder_is_still_leaves_scores_finite():
-    detector, _, _ = flat(projection="tangent")
+    detector, _, _ = flat()
     with torch.no_grad():
         detector.f[0].weight[:, 1] = 0
     with torch.inference_mode():
@@ -269,12 +266,11 @@ def test_latent_discriminator_has_two_hidden_layers_of_128():
 # ---------------------------------------------------------------------- statistics
 
 
-@pytest.mark.parametrize("projection", ["autoencoder", "tangent"])
-def test_densities_are_those_of_the_training_images(projection):
+def test_densities_are_those_of_the_training_images():
     x = zeros(32)
-    detector = fitted_on(x, projection=projection)
+    detector = fitted_on(x)
     with torch.no_grad():
-        z, r, _ = detector.place(batch(32))
+        z, r = detector.place(batch(32))
     torch.testing.assert_close(detector.p.centre, z.double().mean(0), rtol=1e-4, atol=1e-6)
     log_r = r.double().log()
     assert detector.p.log_r.mean().item() == pytest.approx(log_r.mean().item(), abs=0.01)
@@ -323,13 +319,6 @@ def test_scored_by():
         detector.anomaly_score(x)
 
 
-def test_the_projection_is_the_one_of_fit():
-    detector, x = fitted(), zeros(5)
-    before = detector.anomaly_score(x)
-    np.testing.assert_array_equal(detector.set_params(projection="tangent").anomaly_score(x), before)
-    assert not np.array_equal(fitted(projection="tangent").anomaly_score(x), before)
-
-
 def test_samples_are_decoded_from_standard_normal_codes():
     detector, seen = fitted(), []
     detector.f.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -346,7 +335,6 @@ def test_samples_are_decoded_from_standard_normal_codes():
         ({"lambda_error": -1.0}, "lambda_error"),
         ({"power": 0.0}, "power"),
         ({"quarter_every": 0.0}, "quarter_every"),
-        ({"projection": "normal"}, "projection"),
         ({"scored_by": "r"}, "scored_by"),
         ({"batch_size": 1}, "batch_size"),
     ],

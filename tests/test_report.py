@@ -271,6 +271,21 @@ def test_status_has_a_row_for_each_method_of_the_papers(tmp_path):
     assert (row["budget"], row["verdict"], row["recorded"]) == ("paper", "reproduced", 45)
 
 
+def test_status_names_the_best_classical_baseline_on_the_same_targets(tmp_path):
+    cells = [cell for cell in tables.table("adegan-1").cells() if cell.seed == 0 and cell.target in "01"]
+    for cell in cells:
+        if cell.method == "ADeGAN":
+            write_record(tmp_path, cell, 0.5)
+    assert np.isnan(report.status(tmp_path).set_index("method").loc["ADeGAN"]["classical"])
+    for cell in cells:
+        by_method = {"PCA": 0.6, "NearestNeighbors": 0.7 if cell.target == "0" else 0.4, "GANomaly": 0.9}
+        if cell.method in by_method:
+            write_record(tmp_path, cell, by_method[cell.method])
+    row = report.status(tmp_path).set_index("method").loc["ADeGAN"]
+    assert row["classical"] == pytest.approx(0.6)  # PCA's mean; the neighbours' is 0.55
+    assert row["reason"] == report.verdict("adegan-1", folder=tmp_path).reason
+
+
 def test_status_in_markdown(tmp_path):
     cell = next(cell for cell in tables.table("ygan-1").cells() if cell.target == "8")
     write_record(tmp_path, cell, 0.625)

@@ -202,6 +202,7 @@ def test_a_failed_report_leaves_the_old_one(digits, capsys, monkeypatch):
         (["nothing", "new", "--out", "r.html"], "expected a checkpoint, got 'nothing'"),
         (["p.safetensors", "nowhere", "--out", "r.html"], "expected a folder of images, got 'nowhere'"),
         (["p.safetensors", "new", "--out", "no/r.html"], "expected a folder to save into, got 'no'"),
+        (["p.safetensors", "new", "--out", "p.safetensors"], "got 'p.safetensors', which is the model"),
         (["p.safetensors", "bad", "--out", "r.html"], "files that can be read, got 2 that cannot, such as"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 
-from minigan import data, protocols, registry, tables
+from minigan import data, features, protocols, registry, tables
 from minigan.data import arrays, defects, medical, sources
 from minigan.experiments import published
 from minigan.tables import (
@@ -25,7 +25,7 @@ from minigan.tables import (
     Table,
     grid,
 )
-from minigan.tables.settings import NETWORKS, ON_FEATURES, PRETRAINED
+from minigan.tables.settings import NETWORKS, ON_FEATURES, PAPER_FEATURES
 
 MODULES = (
     tables.digits,
@@ -369,9 +369,18 @@ def test_the_paper_budget_has_the_methods_defaults(name):
     }
     for cell in cells_of(name, "paper"):
         leaves = cell.dataset == "plantvillage" and cell.method in ("YGAN", "SoftmaxClassifier")
-        other = {"epochs"} if leaves else {"backbone"} if cell.method in PRETRAINED else set()
+        other = {"epochs"} if leaves else set(PAPER_FEATURES.get(cell.method, {}))
         assert set(cell.settings) <= varied | other, cell
         assert not leaves or cell.settings["epochs"] == 200
+
+
+def test_the_paper_s_features_are_there():
+    """Blocks and backbone fit together, or each of these runs would end in an error."""
+    for method, settings in PAPER_FEATURES.items():
+        detector = registry.get(method)(**settings)
+        architecture = features.ARCHITECTURES[detector.backbone]
+        numbers = getattr(detector, "blocks", None) or architecture.stages
+        assert set(numbers) <= set(architecture.stages), method
 
 
 # ---------------------------------------------------------------------- the papers' numbers

@@ -70,8 +70,8 @@ def comparison(
     Returns:
         One row per result. "dataset", "gamma", "method", "label" and "target" name it; "published" and
         "published_std" are the paper's; "ours" is the mean over seeds, "low" and "high" the lowest and the
-        highest, "seeds" how many were run and "of" how many there are to be run (0 for what is not in
-        minigan yet); "difference" is ours minus published; "budget" is the same in all rows.
+        highest, "seeds" how many were run and "of" how many there are to be run (0 where none is
+        declared); "difference" is ours minus published; "budget" is the same in all rows.
 
     Raises:
         ValueError: there is no such table, metric or budget, or the table repeats none of a paper.

@@ -17,10 +17,8 @@ place on the surface, and of the distance from it.
 What the paper leaves open, and how it is read here (its n, the length of z, is d):
 
 * f(g(x)) is taken for the point of the surface that is closest to x, as in the released code. Then z = g(x),
-  and ||w_perp|| is the reconstruction error r = ||x - f(g(x))||. But nothing trains g to find the closest
-  point: on digits, the flat surface has one that is a third closer. `projection="tangent"` moves there, to
-  z + V S^-1 U^T (x - f(g(x))), and takes the rest of the error as ||w_perp||. It is closer to the formulas,
-  needs the Jacobian for all training images in each epoch, and did worse on digits.
+  and ||w_perp|| is the reconstruction error r = ||x - f(g(x))||. Nothing trains g to find the closest point,
+  though: on digits, the flat surface has one that is a third closer. To move there did worse on digits.
 * The density of r is learned by a histogram. A histogram is 0 beyond its last bin, so all anomalies would be
   equal. Here it is a kernel density of log r, with Gaussian kernels at 100 quantiles of the training images'
   log r and Scott's bandwidth: its tails never end, and larger errors stay less probable.
@@ -40,10 +38,7 @@ What released code does differently: the last version leaves |det S^-1| out (`ja
 took it from the Jacobian of g. It counts only 20x20 pixels, MNIST's digits without their border, and
 multiplies m - d by 0.2, a "power correction": `power=0.076` at 32x32 pixels. (In the formula r counts m - d
 times and the place on the surface once, so the score hardly differs from r.) The first version had no power
-of r at all, and normalised test images with the statistics of their batch. A later repository of the authors
-chooses weights of the terms by validation images that include anomalies.
-
-Not in this file: the threshold on the probability; see `calibrate`.
+of r at all, and normalised test images with the statistics of their batch.
 """
 
 from __future__ import annotations
@@ -198,8 +193,6 @@ class GPND(NeuralDetector):
     #: The score: -log p(x) ("novelty"), one of its two parts, -log p(w_par) ("parallel") or -log p(w_perp)
     #: ("perpendicular"), or r alone ("residual"). May be changed after `fit`; calibrate again then.
     scored_by: Literal["novelty", "parallel", "perpendicular", "residual"] = "novelty"
-    #: The point of the surface that belongs to x: f(g(x)), or the one below x on the flat surface.
-    projection: Literal["autoencoder", "tangent"] = "autoencoder"
     #: Factor of the m - d dimensions across the surface in p(w_perp); see above for the released code's.
     power: float = 1.0
     #: Include |det S^-1| in p(w_par), which needs the Jacobian of f for each image. The last released code
@@ -229,13 +222,10 @@ class GPND(NeuralDetector):
         self.D_x = blocks.FeatureDiscriminator(*stack).to(self.device_)
         self.D_z = LatentDiscriminator(self.z_dim).to(self.device_)
         self.p = Densities(self.z_dim)
-        self.moves_below = self.projection == "tangent"  # in scoring as in `fit`, which p(r) depends on
         self.opt_Dx = blocks.adam(self.D_x.parameters(), self.lr, self.betas)
         self.opt_f = blocks.adam(self.f.parameters(), self.lr, self.betas)
         self.opt_Dz = blocks.adam(self.D_z.parameters(), self.lr, self.betas)
         self.opt_gf = blocks.adam([*self.g.parameters(), *self.f.parameters()], self.lr, self.betas)
-
-    # ------------------------------------------------------------------ learning
 
     def start_epoch(self) -> None:
         rate = self.lr / 4 ** (self.epoch_ // (self.quarter_every * self.epochs))
@@ -281,40 +271,35 @@ class GPND(NeuralDetector):
                     self.f(self.g(to_float(x[chosen], self.device_)))
 
         def placed(part: Tensor) -> Tensor:
-            z, r, _ = self.place(part)
+            z, r = self.place(part)
             return torch.cat([z, r[:, None]], dim=1)  # (n, d + 1)
 
         found = self._map_batches(placed, x)
         self.p.fit(found[:, :-1], found[:, -1])
 
-    # ------------------------------------------------------------------ the local coordinates of an image
+    def place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Where images are: z = g(x) of w_par, and r = ||x - f(z)|| of w_perp. -> (n, d), (n,)."""
+        z = self.g(x)
+        return z, (x - self.f(z)).flatten(1).norm(dim=1)
 
-    def place(self, x: Tensor, with_det: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Where images are: z of w_par, r = ||w_perp||, and log |det S| or 0. -> (n, d), (n,), (n,)."""
-        z = self.g(x)  # (n, d)
-        e = (x - self.f(z)).flatten(1)  # (n, m)
-        if not (with_det or self.moves_below):
-            return z, e.norm(dim=1), e.new_zeros(len(e))
-        U, S, V_T = torch.linalg.svd(jacobian(self.f, z), full_matrices=False)
-        S = S.clamp(min=SMALLEST)  # (n, d); U (n, m, d), V^T (n, d, d)
-        if self.moves_below:
-            w = U.mT @ e[:, :, None]  # the error along the surface, U^T e: (n, d, 1)
-            z, e = z + (V_T.mT @ (w / S[:, :, None]))[:, :, 0], e - (U @ w)[:, :, 0]
-        return z, e.norm(dim=1), S.log().sum(1)
-
-    # ------------------------------------------------------------------ using it
+    def log_det(self, z: Tensor) -> Tensor:
+        """log |det S| of the singular values of J at z, by how much f stretches volumes. (n, d) -> (n,)."""
+        return torch.linalg.svdvals(jacobian(self.f, z)).clamp(min=SMALLEST).log().sum(1)
 
     def score_step(self, x: Tensor) -> Tensor:
         """-log p(x) = -log p(w_par) - log p(w_perp), or what `scored_by` says: (n, c, h, w) -> (n,)."""
-        with_det = self.jacobian and self.scored_by in ("novelty", "parallel")
-        z, r, log_det = (found.cpu().double() for found in self.place(x, with_det))
+        z, r = self.place(x)
+        r = r.cpu().double()
         if self.scored_by == "residual":
             return r
-        # -log p(w_par), where p(w_par) = |det S^-1| p_Z(z)
-        along = self.jacobian * log_det - self.p.log_p_z(z)
-        n_dims = self.power * (x[0].numel() - z.shape[1])  # m - d, times the power correction
+        n_dims = self.power * (x[0].numel() - self.z_dim)  # m - d, times the power correction
         across = -log_p_perp(r, self.p.log_p_r(r), n_dims)
-        return {"novelty": along + across, "parallel": along, "perpendicular": across}[self.scored_by]
+        if self.scored_by == "perpendicular":
+            return across
+        along = -self.p.log_p_z(z.cpu())
+        if self.jacobian:
+            along = along + self.log_det(z).cpu().double()  # p(w_par) = |det S^-1| p_Z(z)
+        return along if self.scored_by == "parallel" else along + across
 
     def reconstruct(self, images: Any) -> np.ndarray:
         """x_hat = f(g(x)) in [-1, 1]: (n, c, h, w) float32."""

@@ -151,14 +151,25 @@ NINE_CLASSES: dict[str, dict[str, int]] = {
     "ARNet": {"epochs": 10},
     "DeepSVDD": {"epochs": 20, "search_epochs": 15, "pretrain_epochs": 20, "pretrain_search_epochs": 20},
 }
-#: Methods on features of EfficientNet-Lite0, which comes with minigan's extra `features`, and its input:
-#: small images are enlarged to the first, photographs to the second, which is what it was trained on.
-PRETRAINED = ("PaDiM", "PatchCore", "Mahalanobis", "DN2")
+#: Methods on pretrained features, each as in its paper as far as `minigan.features` has the backbone: DN2's
+#: is a ResNet-152. The weights have to be downloaded.
+PAPER_FEATURES: dict[str, dict[str, Any]] = {
+    "PaDiM": {
+        "backbone": "wide_resnet50_2",
+        "blocks": (1, 2, 3),
+        "n_features": 550,
+        "normalise": False,
+    },
+    "PatchCore": {"backbone": "wide_resnet50_2", "blocks": (2, 3), "normalise": False},
+    "Mahalanobis": {"backbone": "efficientnet_b4"},
+    "DN2": {"backbone": "wide_resnet101_2"},
+}
+PRETRAINED = tuple(PAPER_FEATURES)
+#: In the quick budget all have EfficientNet-Lite0, which comes with minigan's extra `features`. Small images
+#: are enlarged to the first size, photographs are read in the second, which it was trained on.
 BACKBONE = "efficientnet_lite0"
 ON_FEATURES = f"backbone={BACKBONE}"
 SMALL_INPUT, PHOTOGRAPH_INPUT = 64, 224
-#: The backbone of the papers of PaDiM and PatchCore. Its weights have to be downloaded.
-PAPER_BACKBONE = "wide_resnet50_2"
 #: Passes over the images, where these are large or many.
 QUICK_EPOCHS: dict[tuple[str, str], int] = {
     ("AGAD", "cifar10"): 30,
@@ -215,20 +226,34 @@ def baselines(budget: str, dataset: str) -> dict[tuple[str, str], dict[str, Any]
 def compared(
     budget: str, dataset: str, protocol: str, methods: Iterable[str]
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """The runs of methods that a paper compares itself with, for images of the size of its own method.
-
-    Features in the quick budget are not those of the paper's backbone, so their label says which they are.
-    """
+    """The runs of methods that a paper compares itself with, on images of the size of its own method."""
     runs = {}
     for method in methods:
-        label, settings = "", hyperparameters(budget, method, dataset)
-        if method in PRETRAINED and budget == "quick":
-            label, settings = ON_FEATURES, settings | {"input_size": SMALL_INPUT}
-        elif method in PRETRAINED:
-            settings["backbone"] = PAPER_BACKBONE
-        elif protocol == "leave_one_out" and budget == "quick":
+        if method in PRETRAINED:
+            larger = {"input_size": SMALL_INPUT} if budget == "quick" else {}
+            runs |= on_features(budget, dataset, [method], **larger)
+            continue
+        settings = hyperparameters(budget, method, dataset)
+        if budget == "quick" and protocol == "leave_one_out":
             settings |= NINE_CLASSES.get(method) or {"epochs": settings["epochs"] // 5}
-        runs[method, label] = settings
+        runs[method, ""] = settings
+    return runs
+
+
+def on_features(
+    budget: str, dataset: str, methods: Iterable[str] = PRETRAINED, **varied: Any
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The runs of methods on pretrained features.
+
+    In the quick budget their backbone is not their paper's, so the label says which it is. In the paper's
+    budget, what is not in `PRETRAINED` keeps its default.
+    """
+    quick = budget == "quick"
+    runs = {}
+    for method in methods:
+        features = {"backbone": BACKBONE} if quick else PAPER_FEATURES.get(method, {})
+        settings = hyperparameters(budget, method, dataset, **features, **varied)
+        runs[method, ON_FEATURES if quick else ""] = settings
     return runs
 
 
@@ -260,22 +285,6 @@ def dataset_grid(
         budget=budget,
         split=whole | dict(split or {}),
     )
-
-
-def on_features(
-    budget: str, dataset: str, methods: Iterable[str] = PRETRAINED, **varied: Any
-) -> dict[tuple[str, str], dict[str, Any]]:
-    """The runs of methods on features of photographs, each with the backbone of the budget.
-
-    In the paper's budget, what is not in `PRETRAINED` keeps the backbone of its own paper.
-    """
-    runs = {}
-    for method in methods:
-        label, backbone = "", {"backbone": PAPER_BACKBONE} if method in PRETRAINED else {}
-        if budget == "quick":
-            label, backbone = ON_FEATURES, {"backbone": BACKBONE}
-        runs[method, label] = hyperparameters(budget, method, dataset, **backbone, **varied)
-    return runs
 
 
 def photographs(budget: str) -> dict[str, Any]:
