@@ -227,7 +227,7 @@ def compared(
     budget: str, dataset: str, protocol: str, methods: Iterable[str]
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """The runs of methods that a paper compares itself with, on images of the size of its own method."""
-    runs = {}
+    runs: dict[tuple[str, str], dict[str, Any]] = {}
     for method in methods:
         if method in PRETRAINED:
             larger = {"input_size": SMALL_INPUT} if budget == "quick" else {}
