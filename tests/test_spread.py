@@ -84,3 +84,27 @@ def test_the_last_epoch_beside_others(monkeypatch, tmp_path):
     assert row[["runs", "missing"]].tolist() == [2, 7]
     never_run = found.loc[("leave_one_out", "YGAN", "scored_by=image")]
     assert never_run[["runs", "missing"]].tolist() == [0, 9] and np.isnan(never_run["last"])
+
+
+def test_readings_are_compared_in_pairs(monkeypatch, tmp_path):
+    """The default first; differences over the pairs alone, by hand; what was never run has no row."""
+    make_up(monkeypatch, tmp_path)
+    cells = [cell for cell in tables.table("one").cells() if cell.method == "YGAN"]
+    default = [cell for cell in cells if not cell.label]
+    other = [cell for cell in cells if cell.label == "scored_by=image"]
+    for cell, auroc in zip(default, (0.5, 0.6, 0.7, 0.8), strict=False):
+        write_record(tmp_path, cell, auroc)
+    assert list(spread.readings("one", folder=tmp_path).index) == [("leave_one_out", "YGAN", "")]
+    for cell, auroc in zip(other[2:], (0.8, 0.7, 0.1), strict=False):  # the third has no partner
+        write_record(tmp_path, cell, auroc)
+    found = spread.readings("one", folder=tmp_path)
+    assert list(found.index.get_level_values("label")) == ["", "scored_by=image"]
+    first, second = found.to_dict("records")
+    assert first["mean"] == pytest.approx(0.65) and np.isnan(first["difference"])
+    assert second["mean"] == pytest.approx(1.6 / 3) and second["difference"] == pytest.approx(0)
+    np.testing.assert_allclose([second["low"], second["high"]], [-0.1, 0.1])
+    assert [second[name] for name in ("better", "pairs", "missing")] == [1, 2, 6]
+    turned = spread.readings("one", "scored_by=image", folder=tmp_path)
+    assert list(turned.index.get_level_values("label")) == ["scored_by=image", ""]
+    with raises_sentence(ValueError, "expected default to be a label of one, one of '', 'scored_by=image'"):
+        spread.readings("one", "another", folder=tmp_path)

@@ -3,6 +3,7 @@
     spread.between_runs()            # one row for each method
     spread.margin("YGAN", runs=10)   # by how much a mean over ten runs may miss by luck alone
     spread.by_epoch("digits")        # the last epoch beside the last few, and beside averaged weights
+    spread.readings("algan-digits-readings")    # variants of a method, in pairs with its default
 
 A single run differs from its repetition with another seed, because its images, its initial weights and its
 batches differ, and because a GAN goes on moving until its last epoch. Where the records repeat runs with
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from minigan import registry
+from minigan import metrics, registry
 from minigan.checks import require
 from minigan.experiments.records import read_records, results
 from minigan.paths import data_folder
@@ -75,6 +76,55 @@ def by_epoch(name: str, folder: str | Path | None = None, budget: str = "quick")
         rows.append({**dict(zip(by, group, strict=True)), **means, "runs": len(whole)})
         rows[-1]["missing"] = len(runs) - len(whole)
     return pd.DataFrame(rows, columns=[*by, *columns.values(), "runs", "missing"]).set_index(by)
+
+
+def readings(
+    name: str,
+    default: str = "",
+    metric: str = "auroc",
+    folder: str | Path | None = None,
+    budget: str = "quick",
+) -> pd.DataFrame:
+    """The variants of a table beside the default of the same method, compared in pairs.
+
+    Two runs are a pair if they have the same method, protocol, data set, target, gamma and seed. Rows with
+    few runs cover only some of the targets, so that their means alone cannot be compared.
+
+    Args:
+        name: a table, such as "algan-digits-readings".
+        default: the label of the variant that the others are compared with.
+        metric: a column of `experiments.results`, such as "auroc" (the last epoch) or "auroc_late_mean".
+
+    Returns one row for each protocol, method and label that was run, the default first: the "mean" over the
+    runs; the mean "difference" to the default and its 95 % interval, "low" to "high", by bootstrap over the
+    pairs; how many pairs are "better" than the default, out of "pairs"; and how many runs are "missing".
+    """
+    by = ["protocol", "method", "label"]
+    split = ["dataset", "target", "gamma", "seed"]
+    groups = list(results(name, folder, budget).groupby(by, sort=False))
+    labels = {label for (_, _, label), _ in groups}
+    require(
+        default in labels,
+        f"expected default to be a label of {name}, one of {', '.join(map(repr, labels))}, got {default!r}",
+    )
+    values = {key: runs.set_index(split)[metric].dropna() for key, runs in groups}
+    rows = []
+    for (protocol, method, label), runs in sorted(groups, key=lambda group: group[0][2] != default):
+        ours = values[protocol, method, label]
+        if ours.empty:
+            continue
+        row = dict(zip(by, (protocol, method, label), strict=True))
+        row |= {"mean": ours.mean(), "missing": len(runs) - len(ours)}
+        if label != default and (protocol, method, default) in values:
+            pairs = (ours - values[protocol, method, default]).dropna()
+            if len(pairs):
+                interval = metrics.mean_interval(pairs)
+                row |= dict(zip(("difference", "low", "high"), interval, strict=True))
+            row |= {"better": (pairs > 0).sum(), "pairs": len(pairs)}
+        rows.append(row)
+    columns = ["mean", "difference", "low", "high", "better", "pairs", "missing"]
+    found = pd.DataFrame(rows, columns=[*by, *columns]).set_index(by)
+    return found.astype({"better": "Int64", "pairs": "Int64"})
 
 
 def margin(method: str, runs: int, folder: str | Path | None = None) -> float:
