@@ -323,11 +323,11 @@ def _encoder_digits_losses() -> Iterator[Cell]:
         for loss, learning in ENCODER_LOSSES.items()
         for score in ("proposed", "origin", "residual")
     }
-    return _on_digits("simultaneous-encoder-digits-losses", runs, "contaminated", THREE_DIGITS)
+    return _on_digits("simultaneous-encoder-digits-losses", runs, "contaminated")
 
 
 SIMULTANEOUS_ENCODER_DIGITS_LOSSES = Table(
     "simultaneous-encoder-digits-losses",
-    "What trains the simultaneous encoder (Table 1), on three digits",
+    "What trains the simultaneous encoder (Table 1), on digits",
     _encoder_digits_losses,
 )
