@@ -31,7 +31,7 @@ from minigan import blocks, metrics
 from minigan.checks import is_whole_number, require
 from minigan.detector import Detector
 from minigan.images import to_float
-from minigan.torch_state import seeded, usual_modes
+from minigan.torch_state import pick_device, seeded, usual_modes
 
 #: State of each network by its name.
 Weights = dict[str, dict[str, Tensor]]
@@ -144,7 +144,17 @@ class NeuralDetector(Detector):
         rows: list[dict[str, float]] = []
         self._weights_: dict[str | int, Weights] = {}  # copies, for `use_weights`
         self.interrupted_ = False
-        bar = tqdm(range(1, self.epochs + 1), type(self).__name__, disable=not self.progress, unit="epoch")
+        keeper = getattr(self, "_keeper", None)  # `resuming.kept_in`
+        if keeper is not None:
+            rows = keeper.begin(self, x, y)
+        bar = tqdm(
+            range(len(rows) + 1, self.epochs + 1),
+            type(self).__name__,
+            self.epochs,
+            initial=len(rows),
+            disable=not self.progress,
+            unit="epoch",
+        )
         try:
             for self.epoch_ in bar:
                 row = self._train_epoch(x, y)
@@ -156,6 +166,8 @@ class NeuralDetector(Detector):
                 bar.set_postfix(losses, refresh=False)
                 if validates and (self.epoch_ % self.validate_every == 0 or self.epoch_ == self.epochs):
                     self._validate(rows, held_out, held_out_labels)
+                if keeper is not None:
+                    keeper.after_epoch(self, rows)
         except KeyboardInterrupt:
             if not rows:
                 raise  # nothing was learned yet
@@ -167,6 +179,8 @@ class NeuralDetector(Detector):
         self.history_ = pd.DataFrame(rows).set_index("epoch")
         self._finish_average(x, y)
         self.use_weights("last")
+        if keeper is not None and not self.interrupted_:
+            keeper.end()
 
     def _train_epoch(self, x: Tensor, y: Tensor | None) -> dict[str, float]:
         """One pass over the training items; returns a row of `history_`: the mean of each loss, the time."""
@@ -376,19 +390,3 @@ class NeuralDetector(Detector):
 def _between(old: Tensor, new: Tensor, weight: float) -> Tensor:
     """(1 - weight) old + weight new; equal numbers stay, infinite ones too, and counters are the new ones."""
     return torch.where(old == new, new, old.lerp(new, weight)) if new.is_floating_point() else new
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """The torch device for "auto" (cuda when there is one, else the CPU) or for an explicit name."""
-    device = str(device)  # a torch.device is welcome too
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"expected a device that is here, got {device!r} without CUDA; use device='cpu'")
-    try:
-        torch.empty(0, device=device)
-        return torch.device(device)
-    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without the device
-        raise ValueError(
-            f"expected a device that torch can use here, got {device!r}; use 'auto', 'cpu' or 'cuda'"
-        ) from error

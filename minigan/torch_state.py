@@ -2,7 +2,8 @@
 
 Random numbers, the default data type, the number of threads, whether gradients are recorded: torch keeps one
 state of each for the process, or for a thread. A user may have changed it, and another thread may change it
-meanwhile. Inside these contexts, minigan's results depend on its own parameters alone.
+meanwhile. Inside these contexts, minigan's results depend on its own parameters alone. `pick_device` says
+where they are computed.
 """
 
 from __future__ import annotations
@@ -91,3 +92,19 @@ def usual_modes() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The torch device for "auto" (cuda when there is one, else the CPU) or for an explicit name."""
+    device = str(device)  # a torch.device is welcome too
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"expected a device that is here, got {device!r} without CUDA; use device='cpu'")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch built without the device
+        raise ValueError(
+            f"expected a device that torch can use here, got {device!r}; use 'auto', 'cpu' or 'cuda'"
+        ) from error

@@ -147,7 +147,7 @@ def write_record(folder: Path, cell: Cell, auroc: float = 0.75, **measured: obje
 
 def run_by(monkeypatch: pytest.MonkeyPatch, run: Callable[[Cell], dict[str, object]]) -> None:
     """Take records from this function of a cell, instead of training anything."""
-    monkeypatch.setattr(runs, "train", lambda cell: SimpleNamespace(split=None, detector=None))
+    monkeypatch.setattr(runs, "train", lambda cell, state: SimpleNamespace(split=None, detector=None))
     monkeypatch.setattr(runs, "measure", lambda cell, trained: run(cell))
 
 

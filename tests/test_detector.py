@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from minigan import checkpoint, metrics
 from minigan.checks import require
 from minigan.detector import Detector
-from minigan.neural import NeuralDetector, pick_device
+from minigan.neural import NeuralDetector
+from minigan.torch_state import pick_device
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -166,7 +166,7 @@ def test_real_records_of_one_training_are_those_of_a_training_each(monkeypatch, 
 
     trained = []
     train = runs.train
-    monkeypatch.setattr(runs, "train", lambda cell: trained.append(cell.label) or train(cell))
+    monkeypatch.setattr(runs, "train", lambda cell, state: trained.append(cell.label) or train(cell, state))
     monkeypatch.setitem(tables.TABLES, "real", Table("real", "", cells))
     together = experiments.reproduce("real", folder=tmp_path)
     assert trained == ["pattern"] and together["auroc"].nunique() == 3
@@ -182,7 +182,7 @@ def test_real_records_of_one_training_are_those_of_a_training_each(monkeypatch, 
 def test_a_training_that_fails_is_tried_once_and_counts_for_each_of_its_cells(
     trainings, monkeypatch, tmp_path
 ):
-    def fail(cell):
+    def fail(cell, state):
         tried.append(cell)
         raise FloatingPointError("loss became nan")
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 import minigan
 from minigan import PCA, ALGANFeature, checkpoint, features, images
 from minigan.models.classical import NearestNeighbors
-from minigan.neural import pick_device
+from minigan.torch_state import pick_device
 
 QUICK = {"epochs": 1, "width": 4, "progress": False, "device": "cpu"}
 

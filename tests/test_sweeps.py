@@ -68,7 +68,7 @@ SWEEP = """
         return record | {{"auroc": int(cell.target) / 100, "epochs": os.getpid(), "seconds": 0.0}}
 
     tables.TABLES["tiny"] = Table("tiny", "", cells)
-    runs.train = lambda cell: "trained"
+    runs.train = lambda cell, state: "trained"
     runs.measure = lambda cell, trained: run(cell)
     print("ready", flush=True)
     while not Path("go").exists():

@@ -17,10 +17,12 @@ import json
 import platform
 import subprocess
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,13 +66,20 @@ def run(cell: Cell) -> dict[str, Any]:
     return measure(cell, train(cell))
 
 
-def train(cell: Cell) -> Trained:
+def train(cell: Cell, state: Path | None = None) -> Trained:
     """The cell's detector, trained on the cell's split.
+
+    Args:
+        cell: what to train.
+        state: a file in which a long training of a network keeps its state, and from which it goes on if an
+            earlier one was killed; the outcome is the same. None keeps nothing.
 
     Raises:
         Interrupted: Ctrl-C stopped the training before its last epoch.
     """
-    from minigan.torch_state import one_thread  # here, because reading records should not wait for torch
+    from minigan import resuming  # here, because reading records should not wait for torch
+    from minigan.neural import NeuralDetector
+    from minigan.torch_state import one_thread
 
     split, detector = split_of(cell), detector_of(cell)
     labels = {
@@ -80,12 +89,15 @@ def train(cell: Cell) -> Trained:
     }[detector.label_meaning]
     if split.held_out is None:  # the split says what is held out, and here it is nothing
         detector.set_params(holdout=0.0)
-    if hasattr(detector, "keep_epochs"):
-        detector.set_params(keep_epochs=LATE_EPOCHS)
-    with one_thread:
+    keeper = None
+    with one_thread, ExitStack() as stack:
+        if isinstance(detector, NeuralDetector):
+            detector.set_params(keep_epochs=LATE_EPOCHS)
+            if state is not None:
+                keeper = stack.enter_context(resuming.kept_in(state, detector))
         began = time.perf_counter()
         detector.fit(split.train, labels, validation=split.held_out)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began + (0 if keeper is None else keeper.seconds_before)
     if getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
         raise Interrupted(
             f"expected the whole training of {cell}, got Ctrl-C after {len(detector.history_)} epochs; run "

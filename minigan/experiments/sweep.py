@@ -5,7 +5,8 @@
 
 What can be relied on, and how:
 
-* Killing the sweep loses the runs in progress and nothing else: a record is written when its run ends.
+* Killing the sweep loses a minute of the runs in progress and nothing else: a record is written when its run
+  ends, and a long training goes on where it was (`minigan.resuming`), unless minigan has changed since.
 * Any number of processes may work on one table, also from several machines on a shared folder. Each holds a
   lock of the operating system on its cell, which ends with the process, however that ends.
 * Cells that differ only in how they score (`scored_by`) share one training.
@@ -150,15 +151,16 @@ def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float, saves_
         with records.lock(folder, f"{cells[0].table}-{digest}", timeout=0):
             done = records.recorded_keys(records.record_file(cells[0].table, folder))
             left = [cell for cell in cells if cell.key not in done]  # another process may have done some
-            return _train_and_record(left, folder, saves_outputs) if left else []
+            state = folder / "claims" / f"{cells[0].table}-{digest}-{runs.commit()[:12]}.training"
+            return _train_and_record(left, folder, saves_outputs, state) if left else []
     except Timeout:  # another process works on these cells
         return []
 
 
-def _train_and_record(cells: Sequence[Cell], folder: Path, saves_outputs: bool) -> list[str]:
+def _train_and_record(cells: Sequence[Cell], folder: Path, saves_outputs: bool, state: Path) -> list[str]:
     """Train once, then measure and record each cell; a failure is returned as text and stops nothing else."""
     try:
-        trained = runs.train(cells[0])
+        trained = runs.train(cells[0], state)
     except runs.Interrupted:  # the whole sweep ends
         raise
     except Exception as error:  # one run that fails must not stop the others

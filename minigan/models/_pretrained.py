@@ -20,8 +20,7 @@ from torch import Tensor
 
 from minigan.checks import require
 from minigan.detector import Detector
-from minigan.neural import pick_device
-from minigan.torch_state import usual_modes
+from minigan.torch_state import pick_device, usual_modes
 
 if TYPE_CHECKING:
     from minigan.blocks.features import Backbone

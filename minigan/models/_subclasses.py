@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from minigan.checks import require
-from minigan.neural import NeuralDetector, pick_device
+from minigan.neural import NeuralDetector
+from minigan.torch_state import pick_device
 
 
 def one_minus_confidence(logits: Tensor) -> Tensor:

@@ -1,0 +1,156 @@
+"""Resume a training that was killed: `fit` writes its whole state to a file and goes on from there.
+
+    with resuming.kept_in("bottle.training", detector):
+        detector.fit(images)       # killed in epoch 57; the same lines again begin with that epoch
+
+The outcome is that of a training without the interruption, on the CPU to the last bit: networks, optimisers,
+random numbers, replay buffers and the kept weights of earlier epochs are those of the last epoch that was
+written. When the training is complete, the file is removed. `minigan fit --resume` and the recorded runs of
+experiments do this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from minigan.blocks import ReplayBuffer
+from minigan.checks import require
+from minigan.files import replacing
+
+if TYPE_CHECKING:
+    from minigan.neural import NeuralDetector
+
+#: Seconds from one writing of the state to the next; a training that is shorter writes nothing.
+EVERY = 60.0
+#: Hyperparameters that may differ when a training goes on: they change nothing that is learned.
+MAY_DIFFER = {"device", "progress", "contamination"}
+
+
+@contextmanager
+def kept_in(path: str | Path, detector: NeuralDetector, every: float | None = None) -> Iterator[Keeper]:
+    """Inside, `detector.fit` keeps its state in the file `path`, and goes on from there if the file exists.
+
+    Args:
+        path: the file; it is written between epochs, first after `every` seconds, and replaced whole.
+        detector: its settings and training images must be those that the file was written with.
+        every: seconds from one writing to the next; 0 writes after each epoch, None is `EVERY`.
+
+    Raises, from `fit`:
+        ValueError: the file is not the state of this training; one sentence says what differs.
+    """
+    keeper = Keeper(Path(path), EVERY if every is None else every)
+    detector.__dict__["_keeper"] = keeper
+    try:
+        yield keeper
+    finally:
+        detector.__dict__.pop("_keeper", None)
+
+
+class Keeper:
+    """Writes the state of one training to a file, and reads it back. The training loop calls its methods."""
+
+    def __init__(self, path: Path, every: float):
+        self.path, self.every = path, every
+        self.written, self.training = time.monotonic(), ""
+        #: Seconds of the epochs that were trained before the training was killed.
+        self.seconds_before = 0.0
+
+    def begin(self, detector: NeuralDetector, x: Tensor, y: Tensor | None) -> list[dict[str, float]]:
+        """Called before the first epoch, with the training items; returns the rows of epochs already done."""
+        self.written, self.training = time.monotonic(), _name_of(detector, x, y)
+        if not self.path.exists():
+            return []
+        state = self._read()
+        require(
+            state["training"] == self.training,
+            f"expected the state of this training, got {str(self.path)!r}, which {state['method']} wrote "
+            "with other settings, images or labels, or with another version; pass the same ones, or delete "
+            "the file",
+        )
+        _restore(detector, state)
+        self.seconds_before = sum(row["seconds"] for row in state["rows"])
+        return state["rows"]
+
+    def after_epoch(self, detector: NeuralDetector, rows: list[dict[str, float]]) -> None:
+        """Write the state, if the last writing was long enough ago."""
+        if time.monotonic() - self.written >= self.every:
+            state = {"training": self.training, "method": type(detector).__name__, "rows": rows}
+            with replacing(self.path) as temporary:
+                torch.save(state | _state_of(detector), temporary)
+            self.written = time.monotonic()
+
+    def end(self) -> None:
+        """Called when the training is complete: the file has done its work."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            # Tensors, numbers and text alone: a file from elsewhere runs no code.
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            return {key: state[key] for key in ("training", "method", "rows", "attributes", "states")}
+        except Exception as error:  # a damaged file makes torch raise nearly anything
+            raise ValueError(
+                f"expected the state of a training, got {str(self.path)!r}, which is damaged or something "
+                "else; delete the file to begin anew"
+            ) from error
+
+
+def _state_of(detector: NeuralDetector) -> dict[str, Any]:
+    """Everything that the next epoch depends on: "states" of what has a `state_dict`, and "attributes"."""
+    parameters = {field.name for field in fields(detector)}
+    states: dict[str, Any] = {"rng_": detector.rng_.get_state()}
+    attributes = {}
+    for name, value in vars(detector).items():
+        if isinstance(value, ReplayBuffer):
+            states[name] = (value.capacity, value.items, value.filled)
+        elif hasattr(value, "state_dict"):
+            states[name] = value.state_dict()
+        elif name not in parameters and _is_plain(value):
+            attributes[name] = value
+    return {"states": states, "attributes": attributes}
+
+
+def _restore(detector: NeuralDetector, state: dict[str, Any]) -> None:
+    """The state of `_state_of` in a detector whose networks have just been built."""
+    for name, value in state["attributes"].items():
+        setattr(detector, name, value.to(detector.device_) if isinstance(value, Tensor) else value)
+    for name, value in state["states"].items():
+        if name == "rng_":
+            detector.rng_.set_state(value)
+        elif isinstance(value, tuple):  # a method makes it before its first epoch, not with its networks
+            capacity, items, filled = value
+            buffer = ReplayBuffer(capacity, detector.rng_)
+            buffer.items, buffer.filled = None if items is None else items.to(detector.device_), filled
+            setattr(detector, name, buffer)
+        else:
+            getattr(detector, name).load_state_dict(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tensors, numbers, text, and lists and dictionaries of them; `fit` makes all else before it begins."""
+    if isinstance(value, dict):
+        return all(_is_plain(each) for each in [*value.keys(), *value.values()])
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str) or isinstance(value, Tensor)
+
+
+def _name_of(detector: NeuralDetector, x: Tensor, y: Tensor | None) -> str:
+    """A name of the training: method, settings, versions, training items and labels."""
+    settings = {k: v for k, v in detector.get_params(deep=False).items() if k not in MAY_DIFFER}
+    found = hashlib.sha256(repr((type(detector).__name__, sorted(settings.items()))).encode())
+    found.update(torch.__version__.encode())
+    for values in (x, y):
+        if values is not None:
+            found.update(repr((values.dtype, tuple(values.shape))).encode())
+            found.update(values.cpu().contiguous().numpy().data)
+    return found.hexdigest()
