@@ -292,7 +292,7 @@ class GPND(NeuralDetector):
         r = r.cpu().double()
         if self.scored_by == "residual":
             return r
-        n_dims = self.power * (x[0].numel() - self.z_dim)  # m - d, times the power correction
+        n_dims = self.power * (x[0].numel() - z.shape[1])  # m - d, times the power correction
         across = -log_p_perp(r, self.p.log_p_r(r), n_dims)
         if self.scored_by == "perpendicular":
             return across
