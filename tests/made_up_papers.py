@@ -68,8 +68,8 @@ def make_up(monkeypatch, tmp_path):
     monkeypatch.setattr(published, "FOLDER", tmp_path)
     made = {"one": one_cells, "two": two_cells, "three": three_cells}
     for number, (name, cells) in enumerate(made.items(), start=1):
-        quick, paper = (lambda b=budget, c=cells: c(b) for budget in BUDGETS)
-        monkeypatch.setitem(tables.TABLES, name, Table(name, "", quick, paper, ("ygan", number)))
+        quick, long, paper = (lambda b=budget, c=cells: c(b) for budget in BUDGETS)
+        monkeypatch.setitem(tables.TABLES, name, Table(name, "", quick, paper, ("ygan", number), long))
 
     def record(name, budget, auroc, target="0", seed=0, method="YGAN", label="", **more):
         where = {"target": target, "seed": seed, "method": method, "label": label}

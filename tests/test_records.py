@@ -142,7 +142,7 @@ def test_budgets_are_kept_apart(budgets, quick, tiny, tmp_path):
     with raises_sentence(ValueError, "runs of the budget 'paper'", "got 'tiny' without any"):
         experiments.reproduce(tiny, folder=tmp_path, budget="paper")
     for ask in (experiments.reproduce, experiments.results, experiments.summary):
-        with raises_sentence(ValueError, "got 'laptop'", "choose one of quick, paper"):
+        with raises_sentence(ValueError, "got 'laptop'", "choose one of quick, long, paper"):
             ask(budgets, folder=tmp_path, budget="laptop")
 
 

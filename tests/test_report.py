@@ -169,7 +169,8 @@ def test_a_result_below_chance_is_never_reached(made_up, budget):
     for i, auroc in ((1, 0.7), (2, 0.495), (3, 0.7)):
         variant(made_up, budget, i, auroc)
     verdict = report.verdict("three", budget=budget, folder=made_up.folder)
-    assert verdict.word == {"quick": "small runs fall short", "paper": "partly reproduced"}[budget]
+    words = {"quick": "small runs fall short", "long": "small networks fall short"}
+    assert verdict.word == (words | {"paper": "partly reproduced"})[budget]
     assert (
         verdict.reason.startswith("1 of 2 results") and "below chance (0.5): 1 of 2 results" in verdict.reason
     )
@@ -235,7 +236,7 @@ def test_what_cannot_be_asked(made_up):
             ValueError, f"expected an AUROC, got {metric!r}", "choose one of auroc, auroc_sel"
         ):
             report.comparison("one", metric, folder=made_up.folder)
-    with raises_sentence(ValueError, "got 'laptop'", "choose one of quick, paper"):
+    with raises_sentence(ValueError, "got 'laptop'", "choose one of quick, long, paper"):
         report.verdict("one", budget="laptop", folder=made_up.folder)
 
 

@@ -64,7 +64,7 @@ def comparison(
         name: of a table that repeats one of a paper.
         metric: an AUROC of our records, see `experiments.summary`. ALGAN's paper chooses the epoch on
             validation images with anomalies among them, which is "auroc_selected".
-        budget: "quick" or "paper"; None takes `budget_of`.
+        budget: "quick", "long" or "paper"; None takes `budget_of`.
         folder: the data folder.
 
     Returns:

@@ -30,7 +30,6 @@ from minigan.experiments.compare import (
     in_minigan,
     own_methods,
 )
-from minigan.tables.cells import BUDGETS
 
 __all__ = [
     "CHANCE",
@@ -59,6 +58,9 @@ CHANCE = 0.5
 #: paper's budget needs all its runs.
 ENOUGH = 0.5
 
+#: What the verdict says of runs that have not the paper's budget.
+SMALL = {"quick": "small runs", "long": "small networks"}
+
 #: "dataset/target" -> what gives this target away, so that a high AUROC on it shows nothing about a method.
 KNOWN_ARTEFACTS = {
     "mvtec/screw": "in our copy of MVTec AD's screws the mean brightness alone has an AUROC of 1.00",
@@ -75,8 +77,8 @@ class Verdict(NamedTuple):
     """The outcome of a table in a few words, and one sentence that explains it.
 
     The words: "not tested", "too few runs"; for the quick budget "small runs fall short" and "small runs
-    reach it"; for the paper's budget "reproduced", "partly reproduced" and "not reproduced". `verdict` has
-    the rules.
+    reach it"; for the long one "small networks fall short" and "small networks reach it"; for the paper's
+    budget "reproduced", "partly reproduced" and "not reproduced". `verdict` has the rules.
     """
 
     word: str
@@ -106,11 +108,11 @@ def verdict(
     variant reaches its number, and not whether the part that it lacks is worth having.
 
     * "not tested": no own run is recorded, or none is declared.
-    * "too few runs": less than `ENOUGH` of the own targets have a run of the quick budget, each target
-      counted once for each own result; or the runs of the paper's budget are not complete; or nothing can be
-      compared.
+    * "too few runs": less than `ENOUGH` of the own targets have a run of the quick or the long budget, each
+      target counted once for each own result; or the runs of the paper's budget are not complete; or nothing
+      can be compared.
     * "small runs reach it", "small runs fall short": all judged results of the quick budget are reached, or
-      not.
+      not. Of the long budget the same is said of "small networks": it has the paper's number of steps.
     * "reproduced", "partly reproduced", "not reproduced": all, some or none of the judged results are reached
       by complete runs of the paper's budget. Where the mean of our judged results lies below `CHANCE`,
       nothing is reproduced, not even partly.
@@ -169,8 +171,8 @@ class _Evidence:
 def _outcome(found: _Evidence) -> str:
     """The word for a table with enough runs."""
     reached = found.reached
-    if found.budget == BUDGETS[0]:
-        return "small runs reach it" if reached.all() else "small runs fall short"
+    if found.budget in SMALL:
+        return f"{SMALL[found.budget]} {'reach it' if reached.all() else 'fall short'}"
     if reached.all():
         return "reproduced"
     if reached.any() and found.judged["ours"].mean() >= CHANCE:
@@ -180,7 +182,7 @@ def _outcome(found: _Evidence) -> str:
 
 def _shortage(found: _Evidence) -> str:
     """What is missing for a verdict; "" where there are enough runs."""
-    if found.budget == BUDGETS[1]:
+    if found.budget == "paper":
         few = found.recorded < found.declared
         text = f"only {found.recorded} of {found.declared} runs are recorded and all are needed"
     else:
@@ -269,7 +271,7 @@ def status(folder: str | Path | None = None) -> pd.DataFrame:
             name = _main_table(key, method)
             found = _evidence(name, "auroc", budget_of(name, folder), folder)
             if not found.declared:
-                found = _evidence(name, "auroc", BUDGETS[1], folder)
+                found = _evidence(name, "auroc", "paper", folder)
             shown = found.own if found.judged.empty else found.judged
             judgement = _judge(found, "auroc")
             rows.append(
@@ -323,7 +325,7 @@ def _main_table(key: str, method: str) -> str:
     """The first table that repeats one of the paper, with this method and none of the paper's others."""
     for table in tables.TABLES.values():
         if table.published and table.published[0] == key:
-            methods = {cell.method for cell in table.cells(BUDGETS[1])}
+            methods = {cell.method for cell in table.cells("paper")}
             if methods.intersection(registry.PAPERS[key].methods) == {method}:
                 return table.name
     raise ValueError(

@@ -4,6 +4,7 @@
     spread.margin("YGAN", runs=10)   # by how much a mean over ten runs may miss by luck alone
     spread.by_epoch("digits")        # the last epoch beside the last few, and beside averaged weights
     spread.readings("algan-digits-readings")    # variants of a method, in pairs with its default
+    spread.pairs(wide, [("Eq. 11", "PCA")])     # two methods on the same splits, with the same seeds
 
 A single run differs from its repetition with another seed, because its images, its initial weights and its
 batches differ, and because a GAN goes on moving until its last epoch. Where the records repeat runs with
@@ -12,6 +13,7 @@ other seeds, they say how much.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -125,6 +127,33 @@ def readings(
     columns = ["mean", "difference", "low", "high", "better", "pairs", "missing"]
     found = pd.DataFrame(rows, columns=[*by, *columns]).set_index(by)
     return found.astype({"better": "Int64", "pairs": "Int64"})
+
+
+def pairs(
+    wide: pd.DataFrame, questions: Mapping[str, tuple[str, str]] | Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    """Differences in pairs: is one method better than another on the same splits, with the same seeds?
+
+    Args:
+        wide: AUROCs, a row for each split and seed, a column for each method; NaN where there is no run.
+        questions: two columns for each, the first minus the second; as a mapping, with a name of its own.
+
+    Returns one row of text for each question with at least one pair: the mean difference, its 95 % interval
+    by bootstrap over the pairs, and in how many of them the first is better.
+    """
+    if not isinstance(questions, Mapping):
+        questions = {f"{first} minus {second}": (first, second) for first, second in questions}
+    unknown = {name for pair in questions.values() for name in pair} - set(wide.columns)
+    require(not unknown, f"expected columns out of {list(wide.columns)}, got {sorted(unknown)}")
+    rows = {}
+    for question, (first, second) in questions.items():
+        gap = (wide[first] - wide[second]).dropna()
+        if len(gap):
+            mean, low, high = metrics.mean_interval(gap)
+            better = f"{(gap > 0).sum()} of {len(gap)}"
+            rows[question] = (f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}", better)
+    columns = ["mean difference", "95 % interval", "first is better in"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def margin(method: str, runs: int, folder: str | Path | None = None) -> float:

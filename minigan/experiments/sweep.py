@@ -53,7 +53,8 @@ def reproduce(
             side in the time of one.
         minutes: start no run after so many; None runs all.
         folder: the data folder, see `paths.data_folder`.
-        budget: "quick", for two cores, or "paper", what the paper spent.
+        budget: "quick", for two cores; "long", the paper's steps with small networks; or "paper", what the
+            paper spent.
 
     A run whose data set is not here waits, and a line says so.
 

@@ -10,9 +10,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minigan.tables.cells import Cell, Runs, Table
-from minigan.tables.settings import baselines, compared, dataset_grid, hyperparameters, two_budgets
+from minigan.tables.settings import (
+    all_budgets,
+    baselines,
+    compared,
+    dataset_grid,
+    hyperparameters,
+    two_budgets,
+)
 
-#: The generators, with their width in the quick budget: a quarter of the paper's.
+#: The generators, with their width in the quick and the long budget: a quarter of the paper's.
 WIDTHS = {"naive": 16, "unet": 8, "unet++": 8}
 #: The generators behind "Ours" in Table 1 (a footnote and appendix B.1).
 OURS = {"mnist": "naive", "fashion_mnist": "unet++", "cifar10": "unet++", "cifar100": "unet++"}
@@ -30,7 +37,7 @@ def agad_runs(
     runs = {}
     for label, variant in variants.items():
         settings = hyperparameters(budget, "AGAD", dataset, **variant)
-        if budget == "quick":
+        if budget != "paper":
             settings["width"] = WIDTHS[variant["generator"]]
         runs["AGAD", label] = settings
     return runs
@@ -58,7 +65,7 @@ def _one_class(budget: str) -> Iterator[Cell]:
         yield from dataset_grid(budget, "agad-1", dataset, "one_class", runs)
 
 
-TABLE_1 = two_budgets(
+TABLE_1 = all_budgets(
     "agad-1", "AGAD, Table 1: one class of MNIST, Fashion-MNIST, CIFAR", _one_class, ("agad", 1)
 )
 
@@ -76,7 +83,7 @@ def _readings(budget: str) -> Iterator[Cell]:
     )
 
 
-READINGS = two_budgets("agad-readings", "AGAD on MNIST by several readings of batch norm", _readings)
+READINGS = all_budgets("agad-readings", "AGAD on MNIST by several readings of batch norm", _readings)
 
 
 def _borrowed(table: Table, budget: str, dataset: str, label: str | None = None) -> Iterator[Cell]:

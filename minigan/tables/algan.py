@@ -15,6 +15,7 @@ from minigan.tables.cells import Cell, Runs
 from minigan.tables.settings import (
     BASELINES,
     PRETRAINED,
+    all_budgets,
     baselines,
     compared,
     dataset_grid,
@@ -102,7 +103,7 @@ def _images(budget: str) -> Iterator[Cell]:
     return _mvtec(budget, "algan-1", runs)
 
 
-TABLE_1 = two_budgets("algan-1", "ALGAN, Table 1: MVTec AD", _images, ("algan", 1))
+TABLE_1 = all_budgets("algan-1", "ALGAN, Table 1: MVTec AD", _images, ("algan", 1))
 
 
 def _algan_on_features(budget: str, dataset: str, **varied: Any) -> dict[tuple[str, str], dict[str, Any]]:

@@ -18,8 +18,9 @@ from minigan.checks import require
 KEY = ("method", "label", "dataset", "options", "protocol", "target", "gamma", "seed", "settings", "budget")
 
 #: "quick" is for two CPU cores, with fewer and smaller images and narrower networks; "paper" is what the
-#: paper spent.
-BUDGETS = ("quick", "paper")
+#: paper spent. "long" is between them: the paper's images, epochs and batches, but small images and narrow
+#: networks, so that it says what the number of steps alone does. A run takes up to some hours on one core.
+BUDGETS = ("quick", "long", "paper")
 SEEDS = range(3)
 
 #: Protocols that put anomalies into the training set.
@@ -121,11 +122,12 @@ class Table:
     #: The paper's table that this one repeats, (paper, number), as `published.table` takes it. A cell's label
     #: is then the "setting" there, where there is one.
     published: tuple[str, int] | None = None
+    long: Callable[[], Iterable[Cell]] | None = None
 
     def cells(self, budget: str = "quick") -> list[Cell]:
         """The runs of this budget: an empty list if none are declared, ValueError for an unknown budget."""
         require(budget in BUDGETS, f"expected a budget, got {budget!r}; choose one of {', '.join(BUDGETS)}")
-        declared = {"quick": self.quick, "paper": self.paper}[budget]
+        declared = {"quick": self.quick, "long": self.long, "paper": self.paper}[budget]
         return [] if declared is None else list(_once(declared))
 
     def owns(self, cell: Cell) -> bool:

@@ -1,13 +1,15 @@
 """What the tables share: targets, sizes of the images, hyperparameters of each budget, and the baselines.
 
-A table of a paper has two budgets. "paper" is what the paper did, as far as it says. "quick" is for two CPU
-cores: a random part of the images, small images, narrow networks, some thousand steps. A number of the quick
-budget shows how a method works, and rarely how well.
+A table of a paper has up to three budgets. "paper" is what the paper did, as far as it says. "quick" is for
+two CPU cores: a random part of the images, small images, narrow networks, some thousand steps. A number of
+the quick budget shows how a method works, and rarely how well. "long" has the paper's images, epochs and
+batches with small images and narrow networks, on a few targets: what the number of steps alone does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +66,8 @@ IMAGES: dict[str, dict[str, dict[str, Any]]] = {
         "retinal_oct": {"size": 128, "by_patient": False},
     },
 }
+
+IMAGES["long"] = IMAGES["paper"] | {"mnist": {"size": 16}, "mvtec": {"size": 64}}
 
 #: Both have the same, so that they differ in the labels alone.
 DEEP_SVDD: dict[str, Any] = {
@@ -151,6 +155,34 @@ NINE_CLASSES: dict[str, dict[str, int]] = {
     "ARNet": {"epochs": 10},
     "DeepSVDD": {"epochs": 20, "search_epochs": 15, "pretrain_epochs": 20, "pretrain_search_epochs": 20},
 }
+#: What runs in the long budget, on which targets: {data set: {method: hyperparameters}}. All else is the
+#: paper's. The encoder has a twentieth of the paper's images, as a day on one core allows.
+LONG: dict[str, dict[str, dict[str, Any]]] = {
+    "mnist": {
+        "YGAN": {"width": 16},
+        "SoftmaxClassifier": {"width": 16},
+        "AGAD": {},  # `agad_runs` has the widths of its generators
+        "ADeGAN": {"width": 16},
+        "GANomaly": {"width": 16},
+        "FAnoGAN": {"width": 16},
+    },
+    "mvtec": {"ALGAN": {"width": 16}},
+    "cifar10": {
+        "SimultaneousEncoder": {
+            "kimg": 600,
+            "phase_kimg": 30,
+            "batch_size": 32,
+            "width": 16,
+            "max_width": 64,
+            "z_dim": 128,
+        },
+    },
+}
+LONG_TARGETS: dict[str, tuple[str, ...]] = {
+    "mnist": ("1", "4", "8"),
+    "mvtec": ("bottle", "transistor"),
+    "cifar10": ("automobile",),
+}
 #: Methods on pretrained features, each as in its paper as far as `minigan.features` has the backbone: DN2's
 #: is a ResNet-152. The weights have to be downloaded.
 PAPER_FEATURES: dict[str, dict[str, Any]] = {
@@ -201,7 +233,7 @@ BASELINE_SIZE = 64
 def hyperparameters(budget: str, method: str, dataset: str, **varied: Any) -> dict[str, Any]:
     """A method's hyperparameters on a data set, where they differ from its defaults.
 
-    `varied` is what the table varies. It holds for both budgets and overrides what the budget says.
+    `varied` is what the table varies. It holds for all budgets and overrides what the budget says.
     """
     if budget == "quick":
         settings = dict(QUICK.get(method, {}))
@@ -209,7 +241,7 @@ def hyperparameters(budget: str, method: str, dataset: str, **varied: Any) -> di
         if varied.get("labels") == "cluster" or varied.get("scored_by") == "weak_prototype":
             settings["cluster_features"] = "pixels"  # EfficientNet's weights have to be downloaded
     else:
-        settings = {}
+        settings = dict(LONG.get(dataset, {}).get(method, {})) if budget == "long" else {}
         epochs = PAPER_EPOCHS.get((method, dataset))
     if epochs is not None:
         settings["epochs"] = epochs
@@ -273,7 +305,7 @@ def dataset_grid(
     `targets` are by default all of the data set. `options` of `data.load` are added to those of the budget,
     and so are arguments of the protocol, `split`.
     """
-    whole = NOTHING_HELD_OUT if budget == "paper" and protocol not in WITHOUT_TARGET else {}
+    whole = NOTHING_HELD_OUT if budget != "quick" and protocol not in WITHOUT_TARGET else {}
     return grid(
         table=table,
         runs=runs,
@@ -295,7 +327,7 @@ def photographs(budget: str) -> dict[str, Any]:
 def two_budgets(
     name: str, title: str, declare: Callable[[str], Iterable[Cell]], published: tuple[str, int] | None = None
 ) -> Table:
-    """A table with both budgets, from a function of the budget. All cells of the first seed come first."""
+    """A table with "quick" and "paper", from a function of the budget. Cells of the first seed come first."""
     return Table(
         name,
         title,
@@ -305,5 +337,22 @@ def two_budgets(
     )
 
 
+def all_budgets(
+    name: str, title: str, declare: Callable[[str], Iterable[Cell]], published: tuple[str, int] | None = None
+) -> Table:
+    """A table that has the long budget, too: of its cells, those that `LONG` and `LONG_TARGETS` name."""
+    long = partial(_seed_by_seed, declare, "long")
+    return replace(two_budgets(name, title, declare, published), long=long)
+
+
 def _seed_by_seed(declare: Callable[[str], Iterable[Cell]], budget: str) -> list[Cell]:
-    return sorted(declare(budget), key=lambda cell: cell.seed)  # keeps the order within a seed
+    cells = declare(budget)
+    if budget == "long":
+        cells = filter(_is_long, cells)
+    return sorted(cells, key=lambda cell: cell.seed)  # keeps the order within a seed
+
+
+def _is_long(cell: Cell) -> bool:
+    """Whether a cell is worth hours: see `LONG`. Baselines on the same images take seconds."""
+    methods = (*LONG.get(cell.dataset, {}), *BASELINES)
+    return cell.method in methods and cell.target in LONG_TARGETS.get(cell.dataset, ())

@@ -12,7 +12,14 @@ from functools import partial
 from typing import Any
 
 from minigan.tables.cells import Cell
-from minigan.tables.settings import baselines, compared, dataset_grid, hyperparameters, two_budgets
+from minigan.tables.settings import (
+    all_budgets,
+    baselines,
+    compared,
+    dataset_grid,
+    hyperparameters,
+    two_budgets,
+)
 
 #: The data sets of Tables 1 to 3, in each of which one class is left out of the training set in turn.
 LEAVE_ONE_OUT = {1: "mnist", 2: "fashion_mnist", 3: "cifar10"}
@@ -69,7 +76,7 @@ def _one_left_out(number: int, budget: str) -> Iterator[Cell]:
     return dataset_grid(budget, f"ygan-{number}", dataset, "leave_one_out", runs)
 
 
-TABLE_1 = two_budgets(
+TABLE_1 = all_budgets(
     "ygan-1", "Y-GAN, Table 1: MNIST, one digit left out", partial(_one_left_out, 1), ("ygan", 1)
 )
 TABLE_2 = two_budgets(
@@ -116,7 +123,7 @@ def _ablations(budget: str) -> Iterator[Cell]:
     yield from _variants(budget, "ygan-5", variants)
 
 
-TABLE_5 = two_budgets("ygan-5", "Y-GAN, Table 5: ablations", _ablations, ("ygan", 5))
+TABLE_5 = all_budgets("ygan-5", "Y-GAN, Table 5: ablations", _ablations, ("ygan", 5))
 
 
 def _clusters(budget: str) -> Iterator[Cell]:
@@ -169,4 +176,4 @@ def _readings(budget: str) -> Iterator[Cell]:
     yield from dataset_grid(budget, "ygan-readings", dataset, "leave_one_out", runs)
 
 
-READINGS = two_budgets("ygan-readings", "Y-GAN on MNIST by other readings of its paper", _readings)
+READINGS = all_budgets("ygan-readings", "Y-GAN on MNIST by other readings of its paper", _readings)
