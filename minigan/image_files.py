@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -27,6 +27,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tqdm import tqdm
 
 from minigan.checks import require
+
+#: How an image that is not square becomes so: its sides are squeezed, the longer one is cropped to its
+#: middle, or the shorter one is padded with the pixels of the border.
+Squaring = Literal["squeeze", "crop", "pad"]
 
 #: Names of image files end in one of these, in small or capital letters.
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -115,6 +119,8 @@ def read_images(
     title: str = "images",
     *,
     channels_first: bool = False,
+    squaring: Squaring = "squeeze",
+    unreadable: dict[Path, str] | None = None,
 ) -> np.ndarray:
     """Image files as one array: (n, h, w) or (n, h, w, 3) uint8 in [0, 255].
 
@@ -123,14 +129,18 @@ def read_images(
 
     Args:
         files: their paths.
-        size: resize every image to `size` x `size` pixels (Pillow, bilinear and antialiased; an image that is
-            not square is squeezed, not cropped). None: all images must have one size already.
+        size: resize every image to `size` x `size` pixels (Pillow, bilinear and antialiased). None: all must
+            have one size already.
         channels: 1 for grey, 3 for RGB, None for RGB if any file has colour and grey if none has.
         title: stands beside the progress bar, which appears on a terminal when reading takes a while.
         channels_first: (n, c, h, w) instead, c = 1 or 3, as torch has it.
+        squaring: what becomes of images that are not square when they are resized.
+        unreadable: a dictionary in which files that cannot be read are noted with the reason; they have no
+            row in the result. None refuses them.
 
     Raises:
-        ValueError: no files, one that cannot be read or holds several images, or images of different sizes.
+        ValueError: no files, one that cannot be read or holds several images (with `unreadable`: all of
+            them), or images of different sizes.
 
     It warns where the values of 16-bit files fill only the lowest quarter of their range.
     """
@@ -139,19 +149,34 @@ def read_images(
     shape: tuple[int, ...] = ()  # of the first image
     out: np.ndarray = np.empty(0, np.uint8)
     brightest: dict[Path, int] = {}  # of the 16-bit files
+
+    def read(path: Path) -> tuple[np.ndarray, int | None] | ValueError:
+        try:
+            return _read_image(path, size, channels, squaring)
+        except ValueError as error:
+            return error
+
+    i, first = 0, files[0]  # the next row, and the file of the first one
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        images = _in_order(pool, lambda path: _read_image(path, size, channels), files, ahead=2 * workers)
-        for i, (array, top) in enumerate(tqdm(images, title, len(files), delay=1, disable=None)):
+        images = _in_order(pool, read, files, ahead=2 * workers)
+        for path, found in zip(files, tqdm(images, title, len(files), delay=1, disable=None), strict=True):
+            if isinstance(found, ValueError):
+                if unreadable is None:
+                    raise found
+                unreadable[path] = str(found)
+                continue
+            array, top = found
             if top is not None:
-                brightest[files[i]] = top
+                brightest[path] = top
             if i == 0:
+                first = path
                 shape = array.shape
                 out = np.empty(_with_axis((len(files), *shape[:2]), axis, array.shape[2]), np.uint8)
             if array.shape[:2] != shape[:2]:
                 raise ValueError(
                     f"expected images of one size, got {shape[1]} x {shape[0]} pixels in "
-                    f"{str(files[0])!r} and {array.shape[1]} x {array.shape[0]} in {str(files[i])!r}; pass "
+                    f"{str(first)!r} and {array.shape[1]} x {array.shape[0]} in {str(path)!r}; pass "
                     "size=64 (for a detector, image_size=64) to resize them all"
                 )
             if array.shape[2] > out.shape[axis]:  # the first file with colour: all before it were grey
@@ -159,42 +184,33 @@ def read_images(
                 out[:i] = grey[:i]  # only what is read already: the rest of `out` takes no memory yet
                 del grey
             out[i] = np.moveaxis(array, 2, axis - 1)
+            i += 1
+    require(i > 0, f"expected image files of {title}, got none of {len(files)} that can be read")
     _warn_if_dark(brightest)
+    out = out[:i]
     return out if channels_first or out.shape[3] == 3 else out[..., 0]
 
 
-def read_masks(files: Sequence[Path | None], shape: tuple[int, int]) -> np.ndarray:
-    """Mask images resized to `shape`: (n, *shape) bool; all False where there is no file (None).
-
-    What the tools that write masks mean by marked:
-
-    * In black and white, what is brighter than half of the range; the smooth edge of a shape and the noise of
-      a JPEG do not count.
-    * Where the values are numbers or colours of classes, everything but 0, or black; if neither occurs, the
-      lowest value, or colour 0, is not marked. They are taken for that when nothing is brighter than half of
-      the range (a mask of 0 and 1), in a palette of colours, and where there are at most 16 values, none of
-      them just below the highest.
-    * Of colours the brightest channel counts. What is transparent is not marked.
-
-    A pixel of the result is marked when any part of it is: a thin scratch must not vanish when images become
-    small.
-    """
-    masks = np.zeros((len(files), *shape), bool)
-    for mask, path in zip(masks, files, strict=True):
-        if path is not None:
-            marked = np.where(_marked(_open(path)), np.uint8(255), np.uint8(0))
-            mask[:] = np.asarray(Image.fromarray(marked).resize(shape[::-1], Image.Resampling.BOX)) > 0
-    return masks
-
-
-def resized(image: Image.Image, size: int | None) -> Image.Image:
+def resized(image: Image.Image, size: int | None, squaring: Squaring = "squeeze") -> Image.Image:
     """A Pillow image at `size` x `size` pixels, bilinear and antialiased; None leaves it as it is."""
-    return image if size is None else image.resize((size, size), Image.Resampling.BILINEAR)
+    if size is None:
+        return image
+    (width, height), box = image.size, None
+    if squaring == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (left, top, left + side, top + side)
+    elif squaring == "pad" and width != height:
+        longer = max(width, height)
+        around = [((longer - n) // 2, longer - n - (longer - n) // 2) for n in (height, width)]
+        pixels = np.asarray(image)
+        image = Image.fromarray(np.pad(pixels, around + [(0, 0)] * (pixels.ndim - 2), mode="edge"))
+    return image.resize((size, size), Image.Resampling.BILINEAR, box)
 
 
 def open_upright(path: str | Path) -> Image.Image:
     """A file as a Pillow image in grey or RGB, 8 bits, upright, in its own size. Raises as `read_images`."""
-    return _to_bytes(_open(Path(path)))
+    return _to_bytes(open_file(Path(path)))
 
 
 def reason(error: Exception) -> str:
@@ -205,7 +221,7 @@ def reason(error: Exception) -> str:
 # --- one file -------------------------------------------------------------------------------------------
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
     """What a file holds."""
 
     path: Path
@@ -214,21 +230,23 @@ class _Opened(NamedTuple):
     lossy: bool  # whether the file's format blurs values
 
 
-def _read_image(path: Path, size: int | None, channels: int | None) -> tuple[np.ndarray, int | None]:
+def _read_image(
+    path: Path, size: int | None, channels: int | None, squaring: Squaring
+) -> tuple[np.ndarray, int | None]:
     """One file, upright, converted to `channels`, then resized: (h, w, 1) or (h, w, 3) uint8.
 
     And the highest value in it before it was resized, in [0, 255], if the file has 16 bits; else None.
     """
-    opened = _open(path)
+    opened = open_file(path)
     image = _to_bytes(opened)
     brightest = int(np.asarray(image).max()) if opened.bits == 16 else None
     if channels is not None:
         image = _converted(image, "L" if channels == 1 else "RGB")
-    array = np.asarray(resized(image, size))
+    array = np.asarray(resized(image, size, squaring))
     return array.reshape(*array.shape[:2], -1), brightest
 
 
-def _open(path: Path) -> _Opened:
+def open_file(path: Path) -> Opened:
     """A file that holds one image; ValueError with one sentence for all others."""
     try:
         with Image.open(path) as image:
@@ -241,7 +259,7 @@ def _open(path: Path) -> _Opened:
                 args = str(image.tile[0][3]) if image.tile and image.format in ("PNG", "TIFF") else ""
                 bits = 16 if ";16" in args else 12 if ";12" in args else 8
                 image.load()
-                return _Opened(path, _upright(image), bits, image.format in ("JPEG", "MPO", "WEBP"))
+                return Opened(path, _upright(image), bits, image.format in ("JPEG", "MPO", "WEBP"))
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise ValueError(
             f"expected an image file, got {str(path)!r}, which cannot be read ({reason(error)}); replace or "
@@ -304,7 +322,7 @@ def orientation_of(image: Image.Image) -> int:
     return 1
 
 
-def _to_bytes(opened: _Opened) -> Image.Image:
+def _to_bytes(opened: Opened) -> Image.Image:
     """The pixels as grey or RGB with 8 bits. Alpha is dropped."""
     image = opened.image
     if image.mode in ("I", "F"):
@@ -321,38 +339,6 @@ def _to_bytes(opened: _Opened) -> Image.Image:
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
-
-
-def _marked(mask: _Opened) -> np.ndarray:
-    """Which pixels of a mask are marked, (h, w) bool; the rules are those of `read_masks`."""
-    image = mask.image
-    if image.mode == "1":
-        return np.array(image)
-    if image.mode.startswith(("I", "F")):
-        return _bright_or_labelled(np.asarray(image), mask.lossy)
-    rgba = np.asarray(image.convert("RGBA"))
-    alpha, highest, lowest = rgba[..., 3], rgba[..., :3].max(2), rgba[..., :3].min(2)
-    if image.mode == "P" and (highest > lowest).any():  # a palette of colours, not of greys
-        colours = np.asarray(image)  # their numbers in the palette
-        if highest.all() and colours.min() < colours.max():  # none is black: then colour 0 is not marked
-            return colours > 0
-        return (highest > 0) & (alpha > 0)
-    values = (highest.astype(np.uint16) * alpha // 255).astype(np.uint8)
-    if not values.any() and alpha.min() < alpha.max():  # painted in black on what is transparent
-        values = alpha
-    return _bright_or_labelled(values, mask.lossy)
-
-
-def _bright_or_labelled(values: np.ndarray, lossy: bool) -> np.ndarray:
-    """The marked ones of the values of a mask with one channel, (h, w)."""
-    white = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.max()
-    levels = np.unique(values)
-    just_below = (levels < levels[-1]) & (levels > levels[-1] - white / 32)
-    ground = levels[0] if len(levels) > 1 else 0
-    if levels[-1] <= white / 2:
-        return values > (levels[-1] / 2 if lossy else ground)  # what was 0 is not so any more in a lossy file
-    few = len(levels) <= 16 and not just_below.any()
-    return values > (ground if few and not lossy else white / 2)
 
 
 def _warn_if_dark(brightest: dict[Path, int]) -> None:

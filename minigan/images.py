@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minigan.checks import require
-from minigan.image_files import find_images, read_images
+from minigan.image_files import Squaring, find_images, read_images
 from minigan.image_files import folder_classes as folder_classes  # part of this module's public face
 
 #: The kinds of `augment`.
@@ -33,7 +33,9 @@ Augmentation = Literal["hflip", "vflip", "rotate"]
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 
 
-def as_tensor(images: object, *, size: int | None = None, channels: int | None = None) -> Tensor:
+def as_tensor(
+    images: object, *, size: int | None = None, channels: int | None = None, squaring: Squaring = "squeeze"
+) -> Tensor:
     """Bring images or vectors into the one form that the library works on.
 
     Args:
@@ -42,10 +44,11 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
             whose rows are vectors; a list of images or of vectors; or nested lists of numbers, which are
             vectors (n, d), or images of whole numbers in [0, 255] or of floats in [-1, 1]. Floats that
             rounding has put beyond [-1, 1], by 1e-5 at most, become -1 or 1.
-        size: if given, every image is resized to size x size pixels (bilinear, antialiased; a
-            non-square image is squeezed, not cropped): arrays by `resize`, files by `image_files`.
+        size: if given, every image is resized to size x size pixels (bilinear, antialiased): arrays by
+            `resize`, files by `image_files`.
         channels: if given (1 or 3), files of a folder are converted to this many channels. Arrays are
             never converted: their channel count says something about where they come from.
+        squaring: what becomes of images that are not square: "squeeze", "crop" or "pad".
 
     Returns:
         (n, c, h, w) tensor, uint8 or float32, or an (n, d) float32 tensor of vectors; on the CPU.
@@ -56,7 +59,7 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
         ValueError: empty, wrong shape, channels, data type or value range; NaN; unreadable file.
     """
     if isinstance(images, (str, Path)):
-        return read_folder(images, size=size, channels=channels)
+        return read_folder(images, size=size, channels=channels, squaring=squaring)
     if isinstance(images, pd.DataFrame):
         images = _from_frame(images)
     elif isinstance(images, list | tuple):
@@ -99,7 +102,7 @@ def as_tensor(images: object, *, size: int | None = None, channels: int | None =
             f"got {tuple(x.shape)}; convert them to grey or RGB first"
         )
     x = _check_values(x, vectors=False)
-    return x if size is None else resize(x, size)
+    return x if size is None else resize(x, size, squaring)
 
 
 def _from_frame(frame: pd.DataFrame) -> np.ndarray:
@@ -174,10 +177,22 @@ def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
     return x.clamp(-1, 1) if low < -1 or high > 1 else x
 
 
-def resize(x: Tensor, size: int) -> Tensor:
-    """Resize by torch, bilinear and antialiased: (n, c, h, w) -> (n, c, size, size), the same data type."""
+def resize(x: Tensor, size: int, squaring: Squaring = "squeeze") -> Tensor:
+    """Resize by torch, bilinear and antialiased: (n, c, h, w) -> (n, c, size, size), the same data type.
+
+    `squaring` says what becomes of images that are not square, as in `image_files.resized`.
+    """
     if tuple(x.shape[2:]) == (size, size):
         return x
+    height, width = x.shape[2:]
+    if squaring == "crop":
+        side = min(height, width)
+        x = x[:, :, (height - side) // 2 :, (width - side) // 2 :][:, :, :side, :side]
+    elif squaring == "pad":
+        more_y, more_x = max(0, width - height), max(0, height - width)
+        rows = torch.arange(height + more_y).sub(more_y // 2).clamp(0, height - 1)
+        columns = torch.arange(width + more_x).sub(more_x // 2).clamp(0, width - 1)
+        x = x[:, :, rows][:, :, :, columns]  # beyond the border, its pixels again
     # By the hundred: the float copy of a whole data set need not fit into memory.
     parts = [
         F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True) for part in x.split(100)
@@ -217,7 +232,13 @@ def augment(x: Tensor, kinds: Sequence[str], generator: torch.Generator) -> Tens
     return x
 
 
-def read_folder(folder: str | Path, *, size: int | None = None, channels: int | None = None) -> Tensor:
+def read_folder(
+    folder: str | Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    squaring: Squaring = "squeeze",
+) -> Tensor:
     """Read all images of a folder: (n, c, h, w) uint8, in the order of `image_files.find_images`.
 
     Without `channels`, the set is grey (c = 1) if every file is grey, else RGB (c = 3). A `size` resizes as
@@ -227,4 +248,5 @@ def read_folder(folder: str | Path, *, size: int | None = None, channels: int | 
         FileNotFoundError: no such folder, or no image file in it.
         ValueError: a file cannot be read, or the images differ in size and no `size` is given.
     """
-    return torch.from_numpy(read_images(find_images(folder), size, channels, channels_first=True))
+    files = find_images(folder)
+    return torch.from_numpy(read_images(files, size, channels, channels_first=True, squaring=squaring))

@@ -18,8 +18,9 @@ from PIL import Image, ImageDraw
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from minigan import image_files
-from minigan.image_files import find_images, read_images, read_masks, reason
+from minigan.image_files import find_images, read_images, reason
 from minigan.images import as_tensor, folder_classes, read_folder
+from minigan.mask_files import read_masks
 
 
 def save(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -> Image.Image:
@@ -631,3 +632,52 @@ def test_black_masks_mark_nothing_and_white_ones_all(tmp_path, kind):
         image.save(tmp_path / f"{value}.tif")
     masks = read_masks([tmp_path / "0.tif", tmp_path / "255.tif"], (6, 8))
     assert not masks[0].any() and masks[1].all()
+
+
+# ---------------------------------------------------------------------- images that are not square, bad files
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_three_ways_to_make_an_image_square(tmp_path, turned):
+    """A ramp of 4 x 8 pixels, along its longer side, at 4 x 4; files and arrays are treated alike."""
+    ramp = np.repeat(np.arange(0, 240, 30, dtype=np.uint8)[None], 4, axis=0)  # 0, 30, ..., 210
+    save(tmp_path, "a.png", ramp.T if turned else ramp)
+    array = (ramp.T if turned else ramp)[None]
+    padded = np.pad(ramp, ((2, 2), (0, 0)), mode="edge")
+    expected = {
+        "squeeze": Image.fromarray(ramp).resize((4, 4), Image.Resampling.BILINEAR),
+        "crop": ramp[:, 2:6],
+        "pad": Image.fromarray(padded).resize((4, 4), Image.Resampling.BILINEAR),
+    }
+    for squaring, image in expected.items():
+        image = np.asarray(image).T if turned else np.asarray(image)
+        found = read_folder(tmp_path, size=4, squaring=squaring)[0, 0]
+        np.testing.assert_array_equal(found, image, squaring)
+        close = as_tensor(array, size=4, squaring=squaring)[0, 0].int() - found.int()
+        assert close.abs().max() <= 1, squaring  # torch and Pillow differ by a grey level
+
+
+def test_padding_is_in_the_middle_and_odd_sides_work():
+    x = np.arange(15, dtype=np.uint8).reshape(1, 3, 5) * 17
+    padded = as_tensor(x, size=5, squaring="pad")[0, 0].numpy()
+    np.testing.assert_array_equal(padded, x[0][[0, 0, 1, 2, 2]])
+    cropped = as_tensor(x, size=3, squaring="crop")[0, 0].numpy()
+    np.testing.assert_array_equal(cropped, x[0][:, 1:4])
+    colour = np.stack([x] * 3, axis=-1)
+    assert as_tensor(colour, size=5, squaring="pad").shape == (1, 3, 5, 5)
+
+
+def test_unreadable_files_are_noted_where_that_is_asked_for(tmp_path):
+    for i, image in enumerate(zeros(4)):
+        save(tmp_path, f"{i}.png", image)
+    (tmp_path / "0.png").write_bytes(b"no image")
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:60])
+    files, unreadable = find_images(tmp_path), {}
+    found = read_images(files, unreadable=unreadable)
+    np.testing.assert_array_equal(found, zeros(4)[[1, 3]])
+    assert [path.name for path in unreadable] == ["0.png", "2.png"]
+    assert all(text.startswith("expected an image file, got ") for text in unreadable.values())
+    with raises_sentence(ValueError, "expected an image file, got", "0.png"):
+        read_images(files)
+    with raises_sentence(ValueError, "got none of 2 that can be read"):
+        read_images([files[0], files[2]], unreadable={})

@@ -30,7 +30,8 @@ from minigan.data.folders import (
     warn_of_empty_masks,
     warn_of_leaks,
 )
-from minigan.image_files import read_images, read_masks, reason
+from minigan.image_files import read_images, reason
+from minigan.mask_files import read_masks
 
 MVTEC = (
     "bottle",

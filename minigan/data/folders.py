@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from minigan.data.dataset import Dataset, check_size
-from minigan.image_files import find_images, list_folder, read_images, read_masks, walk
+from minigan.image_files import find_images, list_folder, read_images, walk
+from minigan.mask_files import read_masks
 
 
 def folder(path: str | Path, size: int | None = None, grayscale: bool = False) -> Dataset:
@@ -17,7 +18,7 @@ def folder(path: str | Path, size: int | None = None, grayscale: bool = False) -
 
     With `train/` and `test/`, and all training images in `train/good`, it is a defect set: the other folders
     in `test/` are the defects, and `ground_truth/<defect>/<name>_mask.png` their masks (or `<name>.png`, or
-    another kind of image file; what counts as marked says `image_files.read_masks`). With `train/` and
+    another kind of image file; what counts as marked says `mask_files.read_masks`). With `train/` and
     `test/` and a sub-folder for each class in them, perhaps `val/` too, it has classes and an official split;
     what is in `val/` counts as test. Otherwise each sub-folder is a class, and images without sub-folders are
     of a single class.
