@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import ndimage
+from scipy.integrate import trapezoid
 from scipy.stats import binomtest, rankdata
 from sklearn.metrics import average_precision_score
 
@@ -97,6 +99,77 @@ def equal_error(labels: ArrayLike, scores: ArrayLike) -> EqualError:
         tnr=float(passed[best] / len(normal)),
         threshold=float(thresholds[best]),
     )
+
+
+def best_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Threshold that tells normal images and anomalies apart best: it maximises TPR + TNR (Youden's J).
+
+    Both kinds of mistakes count by their rates, so it does not depend on how many images of each kind there
+    are. An image is flagged when its score is above the threshold, which lies halfway between two scores. Of
+    several equally good ones it is the highest, which flags the fewest normal images.
+    """
+    labels, scores = _check(labels, scores)
+    levels = np.unique(scores)  # (k,), ascending
+    normal, anomalous = np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
+    # For a threshold just above each level. Above the highest one nothing is flagged.
+    passed = np.searchsorted(normal, levels, side="right")
+    flagged = len(anomalous) - np.searchsorted(anomalous, levels, side="right")
+    # The sum of both rates times both class sizes: whole numbers, so that ties are ties.
+    quality = passed * len(anomalous) + flagged * len(normal)
+    best = len(levels) - 1 - int(quality[::-1].argmax())
+    if best == len(levels) - 1:
+        return float(levels[-1])
+    low, high = levels[best : best + 2]
+    middle = low + (high - low) / 2
+    return float(middle if middle < high else low)  # neighbours among floating point numbers
+
+
+def pro(masks: ArrayLike, maps: ArrayLike, limit: float = 0.3) -> float:
+    """Per-region overlap (PRO): how much of each defect heat maps find, however small the defect is.
+
+    For every threshold, the fraction of each marked region that lies above it, averaged over the regions, is
+    drawn against the false positive rate of the unmarked pixels; the score is the area under that curve up to
+    the rate `limit`, divided by `limit`: 1 for perfect maps, about `limit` / 2 for random ones. A pixel AUROC
+    counts pixels, so that one large defect outweighs many scratches; here every region counts the same.
+
+    Args:
+        masks: (n, h, w), True or above 0 where a pixel is marked; a region is what is connected, also over
+            corners, within an image.
+        maps: (n, h, w) heat, higher = more anomalous.
+        limit: the highest false positive rate that counts, above 0 and at most 1.
+
+    Raises:
+        ValueError: shapes that do not fit, no marked or no unmarked pixel, a value that is not finite.
+
+    Source: Bergmann et al. 2020, "Uninformed students", section 4.1, where `limit` is 0.3.
+    """
+    marked, heat = np.asarray(masks) > 0, np.asarray(maps, dtype=float)
+    require(
+        marked.ndim == 3 and marked.shape == heat.shape,
+        f"expected masks and maps of one shape (n, h, w), got {marked.shape} and {heat.shape}",
+    )
+    require(bool(np.isfinite(heat).all()), "expected finite heat maps, got NaN or infinite values")
+    require(0 < limit <= 1, f"expected limit to lie above 0 and not above 1, got {limit}")
+    require(
+        bool(marked.any()) and not marked.all(),
+        "expected marked and unmarked pixels, got one of the two kinds alone; pass masks of defects",
+    )
+    # Each marked pixel weighs as a part of its region; from the hottest pixel on, both rates only grow.
+    weights = np.zeros(marked.shape)
+    n_regions = 0
+    for mask, weight in zip(marked, weights, strict=True):
+        regions, n = ndimage.label(mask, structure=np.ones((3, 3)))
+        sizes = np.bincount(regions.ravel(), minlength=n + 1)
+        weight[mask] = 1 / sizes[regions[mask]]
+        n_regions += n
+    order = np.argsort(-heat, axis=None, kind="stable")
+    falling = heat.ravel()[order]
+    last = np.append(falling[1:] != falling[:-1], True)  # pixels of equal heat are found together
+    overlap = np.append(0.0, np.cumsum(weights.ravel()[order])[last] / n_regions)
+    false = np.append(0.0, np.cumsum(~marked.ravel()[order])[last] / (~marked).sum())
+    inside = false < limit
+    x = np.append(false[inside], limit)
+    return float(trapezoid(np.append(overlap[inside], np.interp(limit, false, overlap)), x) / limit)
 
 
 def bootstrap_interval(

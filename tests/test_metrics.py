@@ -196,3 +196,59 @@ def test_what_cannot_be_measured_is_said(metric, labels, scores, words):
 def test_intervals_say_what_they_expect(call, words):
     with raises_sentence(ValueError, *words):
         call()
+
+
+# ---------------------------------------------------------------------- per-region overlap
+
+
+def two_defects() -> np.ndarray:
+    """A large defect of 16 pixels and a small one of 2, over a corner, in two images of 10 x 10."""
+    masks = np.zeros((2, 10, 10), bool)
+    masks[0, 2:6, 2:6] = True
+    masks[1, 1, 1] = masks[1, 2, 2] = True
+    return masks
+
+
+def test_pro_counts_every_region_the_same():
+    """Half of the large defect and all of the small one are found before any other pixel."""
+    masks = two_defects()
+    maps = np.zeros(masks.shape)
+    maps[0, 2:4, 2:6], maps[1][masks[1]] = 2, 1
+    # From (0, 0.75) on a straight line to (1, 1): all other pixels are found together.
+    assert metrics.pro(masks, maps) == pytest.approx(0.75 + 0.25 * 0.3 / 2)
+    assert metrics.pro(masks, maps, limit=1.0) == pytest.approx(0.75 + 0.25 / 2)
+    assert metrics.pro(masks, masks.astype(float)) == 1
+    missed = masks.astype(float)
+    missed[1] = 0  # the small defect is a ninth of the marked pixels, and half of the regions
+    assert metrics.pro(masks, missed) == pytest.approx(0.5 + 0.5 * 0.3 / 2)
+
+
+def test_pro_by_hand_up_to_its_limit():
+    """One row of ten pixels, two of them marked, the second and the fourth hottest."""
+    masks, maps = np.zeros((1, 1, 10), bool), np.arange(10.0, 0, -1).reshape(1, 1, 10)
+    masks[0, 0, [1, 3]] = True  # two regions of one pixel
+    # Rates: (1/8, 0), (1/8, 1/2), (2/8, 1/2), (2/8, 1), ...; the area up to 0.3 is that of two rectangles.
+    assert metrics.pro(masks, maps) == pytest.approx((0.5 / 8 + 1 * 0.05) / 0.3)
+    assert metrics.pro(masks, maps, limit=0.2) == pytest.approx(0.5 * 0.075 / 0.2)
+    assert metrics.pro(masks, -maps) == pytest.approx(0)
+
+
+def test_pro_of_noise_is_half_the_limit():
+    rng = np.random.default_rng(0)
+    masks = rng.random((20, 32, 32)) < 0.02
+    assert metrics.pro(masks, rng.random(masks.shape)) == pytest.approx(0.15, abs=0.02)
+
+
+def test_what_pro_cannot_measure():
+    masks, maps = two_defects(), np.zeros((2, 10, 10))
+    for wrong, words in (
+        ((masks[0], maps[0]), "expected masks and maps of one shape"),
+        ((masks, maps[:1]), "expected masks and maps of one shape"),
+        ((masks & False, maps), "expected marked and unmarked pixels"),
+        ((masks | True, maps), "expected marked and unmarked pixels"),
+        ((masks, maps + np.nan), "expected finite heat maps"),
+    ):
+        with raises_sentence(ValueError, words):
+            metrics.pro(*wrong)
+    with raises_sentence(ValueError, "expected limit to lie above 0"):
+        metrics.pro(masks, maps, limit=0)
