@@ -1,15 +1,17 @@
 """Shortens a chapter while it is tested: `make test` gives IPython this folder (IPYTHONDIR).
 
-Every cell still runs, and every epoch, but of an epoch's batches only the fraction MINIGAN_TEST_BATCHES (at
-least one) is trained on, and of a flip book only every fifth picture is drawn. `make execute` runs the
+Every cell still runs, and every epoch begins and ends, but of all batches only the fraction
+MINIGAN_TEST_BATCHES is trained on (where an epoch has few, some epochs have none), of a loop over N_STEPS
+only every tenth step is made, and of a flip book only every fifth picture is drawn. `make execute` runs the
 chapters in full.
 """
 
-import math
 import os
+import re
 import sys
 
 DRAWN = 5
+MADE = 10
 FRACTION = float(os.environ.get("MINIGAN_TEST_BATCHES", "1"))
 
 
@@ -42,20 +44,33 @@ def shorten(*_: object) -> None:
         batches = type(self).batches
 
         def some(n, y):
+            """As many of the epoch's batches as keep the fraction up to here; in the first epoch, one."""
             chosen = batches(self, n, y)
-            return chosen[: math.ceil(FRACTION * len(chosen))]
+            until = FRACTION * len(chosen) * self.epoch_
+            since = FRACTION * len(chosen) * (self.epoch_ - 1)
+            return chosen[: max(int(until) - int(since), int(self.epoch_ == 1))]
 
         self.batches = some
         try:
-            return full(self, x, y)
+            row = full(self, x, y)
         finally:
             del self.batches
             if hasattr(self, "kimg"):  # counts images, and would make up for those left out
                 self.shown = round(1000 * self.kimg * self.epoch_ / self.epochs)
+        # An epoch without a batch has the losses of the one before.
+        self._last_row = {**getattr(self, "_last_row", {}), **row} if self.epoch_ > 1 else row
+        return self._last_row
 
     neural.NeuralDetector._train_epoch = train_epoch
+
+
+def make_fewer_steps(lines: list[str]) -> list[str]:
+    """A cell whose loops of N_STEPS steps make every tenth of them, the last one too."""
+    found = re.compile(r"^(\s*for \w+ in range\()(?:1, N_STEPS \+ 1|N_STEPS)\):$", re.M)
+    return found.sub(rf"\g<1>{MADE}, N_STEPS + 1, {MADE}):", "".join(lines)).splitlines(keepends=True)
 
 
 if FRACTION < 1:
     get_ipython().events.register("post_run_cell", shorten)  # noqa: F821
     get_ipython().events.register("post_run_cell", draw_fewer)  # noqa: F821
+    get_ipython().input_transformers_cleanup.append(make_fewer_steps)  # noqa: F821
