@@ -2,6 +2,7 @@
 
     chosen = normal_images("bottle/")     # MVTec AD: bottle/train alone; no test images, no masks
     chosen.files, chosen.left_out
+    photographs("sorted.csv").anomalous   # a list of files with labels, where folders do not say what is what
 
 Data sets of defects keep masks beside their photographs, or test images beside those to learn from. A
 detector that learns from them learns that defects are normal, so they are recognised by their names and left
@@ -10,6 +11,8 @@ out, and whoever asks is told how many. Imports no torch.
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,17 +26,23 @@ MASKS, TESTS = "ground_truth", "test"
 MASK_ENDINGS = ("_mask", "-mask")
 #: Folders whose images are taken for normal ones, wherever they are among the images to tell apart.
 NORMAL = ("good", "normal", "ok")
+#: Columns of a CSV file that hold the paths, and the labels.
+PATHS, LABELS = ("file", "path", "image"), ("label", "anomalous", "class")
+#: What means normal in a column of labels, beside `NORMAL`; everything else is an anomaly.
+NORMAL_LABELS = ("0", "0.0", "false", "no")
 
 
 class Chosen(NamedTuple):
     """Image files of a folder, sorted, and how many others there are by the reason to leave them out.
 
-    `root` is the folder that holds the files: sub-classes are its sub-folders.
+    `root` is the folder that holds the files: sub-classes are its sub-folders. `anomalous` are the labels of
+    a CSV file, where there are some.
     """
 
     files: list[Path]
     left_out: dict[str, int]
     root: Path
+    anomalous: list[bool] | None = None
 
     def __str__(self) -> str:
         others = "; ".join(f"left out: {n} {reason}" for reason, n in self.left_out.items())
@@ -43,11 +52,24 @@ class Chosen(NamedTuple):
 def normal_images(folder: str | Path) -> Chosen:
     """The files to learn from: what lies in `train/` if there is such a folder, without tests and masks.
 
+    `folder` may also be a CSV file, see `photographs`; those with other labels than normal are left out.
+
     Raises:
         FileNotFoundError: no such folder, or no image file in it.
-        ValueError: all images in it are masks or tests.
+        ValueError: all images in it are masks, tests or anomalies.
     """
     folder = Path(folder)
+    if is_list(folder):
+        listed = _listed(folder)
+        bad = [False] * len(listed.files) if listed.anomalous is None else listed.anomalous
+        files = [path for path, anomaly in zip(listed.files, bad, strict=True) if not anomaly]
+        require(
+            len(files) > 0,
+            f"expected normal images in {str(folder)!r}, got none of {len(bad)} with the label normal; "
+            f"normal ones are called {', '.join((*NORMAL, *NORMAL_LABELS))}",
+        )
+        left_out = {"labelled as anomalous": sum(bad)} if any(bad) else {}
+        return listed._replace(files=files, left_out=left_out, anomalous=None)
     root = folder / "train" if (folder / "train").is_dir() else folder
 
     def reason(path: Path) -> str | None:
@@ -59,8 +81,64 @@ def normal_images(folder: str | Path) -> Chosen:
 
 
 def photographs(folder: str | Path) -> Chosen:
-    """The files to score: all but masks. Raises as `normal_images`."""
+    """The files to score: all but masks; or those of a CSV file.
+
+    A CSV file has a first line with names: one of `PATHS` for the files, relative to the folder of the CSV
+    file, and possibly one of `LABELS`; of the labels, `NORMAL` and `NORMAL_LABELS` mean normal. Raises as
+    `normal_images`.
+    """
+    if is_list(Path(folder)):
+        return _listed(Path(folder))
     return _choose(Path(folder), Path(folder), lambda path: None)
+
+
+def is_list(path: str | Path) -> bool:
+    """Whether a path is that of a CSV file, which lists images."""
+    return Path(path).suffix.lower() == ".csv" and Path(path).is_file()
+
+
+def labels_of(chosen: Chosen) -> list[bool]:
+    """For each file, whether it is an anomaly: as the CSV file says, else if it is `outside_normal`."""
+    if chosen.anomalous is not None:
+        return chosen.anomalous
+    return outside_normal(chosen.root, chosen.files)
+
+
+def _listed(table: Path) -> Chosen:
+    """The images that a CSV file lists, in its order."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin files with a mark
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"expected a CSV file in UTF-8, got {str(table)!r}, which cannot be read ({error}); save it anew"
+        ) from error
+    names = [name for name in rows[0] if name] if rows else []
+    columns = {name.strip().lower(): name for name in names}
+    paths = next((columns[name] for name in PATHS if name in columns), None)
+    require(
+        paths is not None,
+        f"expected a CSV file with a column {', '.join(PATHS)}, got {str(table)!r} with "
+        f"{', '.join(names) or 'no rows'}; name the column of the images in its first line",
+    )
+    labels = next((columns[name] for name in LABELS if name in columns), None)
+    files = [Path(os.path.abspath(table.parent / (row[paths] or "").strip())) for row in rows]
+    for line, path in enumerate(files, start=2):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"expected paths of files in {str(table)!r}, got {str(path)!r} in line {line}, which is not "
+                "there; paths are relative to the folder of the CSV file"
+            )
+    root = Path(os.path.commonpath([path.parent for path in files]))
+    if labels is None:
+        return Chosen(files, {}, root)
+    given = [(row[labels] or "").strip().lower() for row in rows]
+    require(
+        "" not in given,
+        f"expected a label for each image of {str(table)!r}, got none for {given.count('')} of {len(given)}; "
+        f"fill in {labels}, or leave the column away",
+    )
+    return Chosen(files, {}, root, [label not in (*NORMAL, *NORMAL_LABELS) for label in given])
 
 
 def is_sorted(anomalous: Sequence[bool]) -> bool:
