@@ -7,7 +7,7 @@ what. A method in its own file writes:
     build(image_shape)        networks and optimisers, as attributes
     training_step(x, y)       the paper's algorithm on one batch; returns its named losses
     score_step(x)             the paper's anomaly score of one batch, (n,)
-    reconstruct(x), anomaly_map(x), sample(n)                    where the paper has them
+    reconstruct(x), sample(n), anomaly_map(x)                    where the paper has them
     start_epoch(), fit_statistics(x, y), batches(n, y), training_data(x), training_labels(x, y)
                               where its training is more than a pass over images in random batches
 """
@@ -31,7 +31,8 @@ from minigan import blocks, metrics
 from minigan.checks import is_whole_number, require
 from minigan.detector import Detector
 from minigan.images import to_float
-from minigan.torch_state import pick_device, seeded, usual_modes
+from minigan.saliency import gradient_map
+from minigan.torch_state import between, pick_device, seeded, usual_modes
 
 #: State of each network by its name.
 Weights = dict[str, dict[str, Tensor]]
@@ -268,6 +269,16 @@ class NeuralDetector(Detector):
         self._check_fitted()
         return self._map_batches(function, self._like_training(images)).numpy()
 
+    def anomaly_map(self, images: Any) -> np.ndarray:
+        """Where images are anomalous, (n, h, w) float32 from 0 on, higher = more anomalous.
+
+        |x - x_hat|, averaged over the channels, for methods that reconstruct; else `saliency.gradient_map`.
+        """
+        if not hasattr(self, "reconstruct"):
+            return gradient_map(self, images)
+        x = to_float(self._like_training(images))
+        return (x - torch.from_numpy(self.reconstruct(images))).abs().mean(1).numpy()
+
     def _map_batches(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         self._set_mode(training=False)  # or a result would depend on its batch
         with usual_modes(), torch.inference_mode():
@@ -309,7 +320,7 @@ class NeuralDetector(Detector):
         # At first every epoch counts the same, later each for a tenth less than the next one.
         new = max(AVERAGE_RATE, 1 / self.epoch_)
         average = {
-            name: {key: _between(before[name][key], value, new) for key, value in state.items()}
+            name: {key: between(before[name][key], value, new) for key, value in state.items()}
             for name, state in weights.items()
         }
         return {self.epoch_: weights, "last": weights, "average": average}
@@ -385,8 +396,3 @@ class NeuralDetector(Detector):
             betas = self.betas
             good = all(0 <= beta < 1 for beta in betas)
             require(good, f"expected betas to be two numbers from 0 to below 1, got {betas!r}")
-
-
-def _between(old: Tensor, new: Tensor, weight: float) -> Tensor:
-    """(1 - weight) old + weight new; equal numbers stay, infinite ones too, and counters are the new ones."""
-    return torch.where(old == new, new, old.lerp(new, weight)) if new.is_floating_point() else new

@@ -108,3 +108,8 @@ def pick_device(device: str | torch.device) -> torch.device:
         raise ValueError(
             f"expected a device that torch can use here, got {device!r}; use 'auto', 'cpu' or 'cuda'"
         ) from error
+
+
+def between(old: Tensor, new: Tensor, weight: float) -> Tensor:
+    """(1 - weight) old + weight new; equal numbers stay, infinite ones too, and counters are the new ones."""
+    return torch.where(old == new, new, old.lerp(new, weight)) if new.is_floating_point() else new

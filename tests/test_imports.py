@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "minigan"
-CONTRACT = {"checks", "detector", "neural", "images", "torch_state"}
+CONTRACT = {"checks", "detector", "neural", "images", "saliency", "torch_state"}
 #: Folder -> what its modules may import of minigan (a folder stands for all of its modules).
 ALLOWED = {
     "models": CONTRACT | {"blocks", "models._pretrained", "models._subclasses"},
     "blocks": {"blocks", "checks", "images"},
-    "data": {"data", "checks", "files", "image_files", "paths"},
+    "data": {"data", "checks", "files", "image_files", "mask_files", "paths"},
     "tables": {"tables", "data", "checks"},
 }
 

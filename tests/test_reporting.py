@@ -110,8 +110,10 @@ def test_heat_maps_are_compared_with_masks(page, scored):
     known = ~truth | np.array([path.name != HOSTILE for path in files])
     marked = np.zeros((len(files), 16, 16), bool)
     marked[truth, 4:8, 2:12] = True
-    value = metrics.auroc(marked[known].ravel(), detector.anomaly_map(images[known]).ravel())
+    maps = detector.anomaly_map(images[known])
+    value = metrics.auroc(marked[known].ravel(), maps.ravel())
     assert f"Pixel AUROC {value:.3f}:" in page.get_text() and "over 16 images, 5 of them" in page.get_text()
+    assert f"PRO {metrics.pro(marked[known], maps):.3f}:" in page.get_text()
 
 
 def test_data_and_settings_are_described(page, scored):
@@ -164,13 +166,13 @@ def test_the_report_in_a_browser(browser, reported, scheme):
 
 @pytest.fixture
 def digits(tmp_path, monkeypatch):
-    """Fours to learn from and others, in no folders that say what is normal; PCA has learned."""
+    """Fours to learn from and others, in no folders that say what is normal; kernel density, which has no maps, has learned."""
     images = data.load("digits", size=8)
     fours = images.images[images.labels == 4]
     write(tmp_path / "good_ones", fours[:60])
     write(tmp_path / "new", fours[60:80])
     monkeypatch.chdir(tmp_path)
-    minigan.PCA(image_size=8).fit(tmp_path / "good_ones").save("p.safetensors")
+    minigan.KernelDensity(image_size=8).fit(tmp_path / "good_ones").save("p.safetensors")
     return tmp_path
 
 
@@ -179,7 +181,7 @@ def test_without_labels_maps_and_notes(digits, capsys):
     assert main(["report", "p.safetensors", "new", "--out", "r.html"]) == 0
     page = BeautifulSoup((digits / "r.html").read_text(encoding="utf-8"), "html.parser")
     assert [h2.get_text() for h2 in page.find_all("h2")] == ["Decision", "Images", "Data", "Method"]
-    assert page.h1.get_text() == f"PCA on {digits.name}/new"
+    assert page.h1.get_text() == f"KernelDensity on {digits.name}/new"
     assert str(digits) not in page.get_text()
     assert [len(row) for row in rows(page, "Photographs")] == [2] * 7
 

@@ -208,7 +208,7 @@ def test_sub_classes_are_the_sub_folders_of_train(tmp_path, monkeypatch):
         (["score", "bottle", "bottle/test"], "got 'bottle'"),
         (["score", "bottle/test/good/00.png", "bottle/test"], "expected a complete safetensors file, got"),
         (["score", "b.safetensors", "nowhere"], "expected a folder of images, got 'nowhere'"),
-        (["score", "b.safetensors", "bottle/test", "--heatmaps", "m"], "a method with heat maps, got PCA"),
+        (["score", "near.safetensors", "bottle/test", "--heatmaps", "m"], "with heat maps, got NearestNeigh"),
         (["compare", "bottle", "bottle/test/good"], "got 30 of 30 images outside of such folders"),
         (["compare", "bottle", "bottle/test", "--methods", "PAC"], "got 'PAC'; did you mean PCA?"),
     ],
@@ -217,6 +217,7 @@ def test_a_mistake_is_answered_with_one_sentence(bottle, capsys, arguments, sent
     assert fitted() == 0
     minigan.PCA().fit(np.random.default_rng(0).normal(size=(30, 3))).save("vectors.safetensors")
     minigan.PCA(image_size=8, holdout=0).fit(bottle / "train").save("open.safetensors")
+    minigan.NearestNeighbors(image_size=8).fit(bottle / "train").save("near.safetensors")
     capsys.readouterr()
     assert main(arguments) == 2
     said = capsys.readouterr()
@@ -259,7 +260,7 @@ def test_the_default_method(bottle, capsys, monkeypatch, installed, name, size, 
     """It is said before the training, which this test leaves out."""
     fitted, learns = [], getattr(minigan, name)
     monkeypatch.setattr(training, "features_installed", lambda: installed)
-    monkeypatch.setattr(training, "train", lambda detector, chosen, images: fitted.append(images.shape) or 0)
+    monkeypatch.setattr(training, "train", lambda d, chosen, images, state: fitted.append(images.shape) or 0)
     monkeypatch.setattr(learns, "save", lambda detector, path: None)
     monkeypatch.setattr(training, "how_sure", lambda detector: "")
     assert main(["fit", "bottle", "--out", "d.safetensors"]) == 0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from minigan.checks import require
 from minigan.neural import NeuralDetector
+from minigan.saliency import gradient_map
 from minigan.torch_state import pick_device
 
 
@@ -85,6 +86,10 @@ class SubclassDetector(NeuralDetector):
             self.cluster_backbone,
         )
         return torch.from_numpy(found)
+
+    def anomaly_map(self, images: Any) -> np.ndarray:
+        """Where the score is sensitive, not where a reconstruction fails: `saliency.gradient_map`."""
+        return gradient_map(self, images)
 
     def grad_cam(self, images: Any) -> np.ndarray:
         """Grad-CAM of the most likely sub-class: (n, h, w) float32, at least 0, larger = more important.

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -316,6 +316,11 @@ class ALGANFeature(ALGAN):
         """n fake feature vectors from normal or anomalous latents, in the data's own units: (n, d)."""
         fakes = torch.from_numpy(super().sample(n, anomalous, seed)).to(self.device_)
         return self.standardize.undo(fakes).cpu().numpy()
+
+    @property
+    def anomaly_map(self) -> NoReturn:
+        """Vectors have no places, so there is no map: AttributeError."""
+        raise AttributeError("expected a method with heat maps, got ALGANFeature, which scores features")
 
     def _features(self, x: Tensor, rotations: int) -> Tensor:
         """(n, c, h, w) images, uint8 or float -> (n, rotations, d)."""

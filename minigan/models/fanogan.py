@@ -226,10 +226,6 @@ class FAnoGAN(NeuralDetector):
         """x_hat = G(E(x)) in [-1, 1]: (n, c, h, w) float32."""
         return self.map_batches(lambda x: self.G(self.E(x)), images)
 
-    def anomaly_map(self, images: Any) -> np.ndarray:
-        """|x - x_hat|, averaged over the channels: (n, h, w) float32 in [0, 2], higher = more anomalous."""
-        return self.map_batches(lambda x: (x - self.G(self.E(x))).abs().mean(1), images)
-
     @torch.inference_mode()
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """n generated images in [-1, 1]: (n, c, h, w) float32."""

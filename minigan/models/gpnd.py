@@ -305,10 +305,6 @@ class GPND(NeuralDetector):
         """x_hat = f(g(x)) in [-1, 1]: (n, c, h, w) float32."""
         return self.map_batches(lambda x: self.f(self.g(x)), images)
 
-    def anomaly_map(self, images: Any) -> np.ndarray:
-        """|x - x_hat|, averaged over the channels: (n, h, w) float32 in [0, 2], higher = more anomalous."""
-        return self.map_batches(lambda x: (x - self.f(self.g(x))).abs().mean(1), images)
-
     @torch.inference_mode()
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """n images decoded from N(0, I), in [-1, 1]: (n, c, h, w) float32."""

@@ -159,10 +159,6 @@ class MemAE(NeuralDetector):
         """x_hat in [-1, 1]: (n, c, h, w) float32."""
         return self.map_batches(lambda x: self.redraw(x)[0], images)
 
-    def anomaly_map(self, images: Any) -> np.ndarray:
-        """|x - x_hat|, averaged over the channels: (n, h, w) float32 in [0, 2], higher = more anomalous."""
-        return self.map_batches(lambda x: (x - self.redraw(x)[0]).abs().mean(1), images)
-
     def memory_weights(self, images: Any) -> np.ndarray:
         """Weight of each memory in the reconstruction of each image: (n, N) float32, rows add up to 1."""
         return self.map_batches(lambda x: self.redraw(x)[1], images)

@@ -184,10 +184,6 @@ class OCGAN(NeuralDetector):
         """x_hat = G(E(x)) in [-1, 1]: (n, c, h, w) float32."""
         return self.map_batches(lambda x: self.G(self.E(x)), images)
 
-    def anomaly_map(self, images: Any) -> np.ndarray:
-        """|x - x_hat|, averaged over the channels: (n, h, w) float32 in [0, 2], higher = more anomalous."""
-        return self.map_batches(lambda x: (x - self.G(self.E(x))).abs().mean(1), images)
-
     @torch.inference_mode()
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Images decoded from n random points of the cube, in [-1, 1]: (n, c, h, w) float32."""

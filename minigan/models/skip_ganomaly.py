@@ -194,10 +194,6 @@ class SkipGANomaly(NeuralDetector):
         """x_hat in [-1, 1]: (n, c, h, w) float32."""
         return self.map_batches(lambda x: self.G(x), images)
 
-    def anomaly_map(self, images: Any) -> np.ndarray:
-        """|x - x_hat|, averaged over the channels: (n, h, w) float32 in [0, 2], higher = more anomalous."""
-        return self.map_batches(lambda x: (x - self.G(x)).abs().mean(1), images)
-
     def _check_parameters(self) -> None:
         super()._check_parameters()
         self._check_at_least(0, "lambda_adv", "lambda_con", "lambda_lat", "noise", "reset_below")
