@@ -166,7 +166,7 @@ def test_the_report_in_a_browser(browser, reported, scheme):
 
 @pytest.fixture
 def digits(tmp_path, monkeypatch):
-    """Fours to learn from and others, in no folders that say what is normal; kernel density, which has no maps, has learned."""
+    """Fours to learn from and others, in no folders that say what is normal, and a method without maps."""
     images = data.load("digits", size=8)
     fours = images.images[images.labels == 4]
     write(tmp_path / "good_ones", fours[:60])
