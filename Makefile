@@ -9,8 +9,19 @@ CELL_TIMEOUT ?= 300
 COVERAGE ?=
 # The fraction of the batches that a chapter's trainings are given while the chapter is tested; 1: all of them.
 BATCHES ?= 0.05
-# Index with other builds of PyTorch, such as its own index of CPU-only builds; empty: the usual one.
+# Which build of PyTorch: cpu, or gpu for the usual one. They differ on Linux, where the usual one brings CUDA's
+# libraries, 5 GB; PyTorch's own index has builds without them.
+TORCH ?= cpu
+SYSTEM := $(shell uname -sm)
+ifeq ($(TORCH)-$(firstword $(SYSTEM)),cpu-Linux)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+endif
+# An index to take PyTorch from, such as that of another version of CUDA; empty: the usual one.
 TORCH_INDEX ?=
+# A folder that `make wheelhouse` has filled, to install from without a network.
+WHEELS ?=
+# no: `make class` leaves the solutions out.
+SOLUTIONS ?= yes
 # uv, for `make lock` alone.
 UV ?= uv
 
@@ -23,7 +34,22 @@ endif
 PY := $(BIN)/python
 STAMP := .venv/installed
 
-.PHONY: help env book execute pictures test lab lock clean
+# What of PyTorch is wanted, in the form that pip takes; its dependencies come with everything else.
+PINS = --no-deps --index-url $(TORCH_INDEX) $(shell grep -E '^(torch|torchvision)==[^ ]+$$' requirements.lock)
+# Whether an index answers within seconds. One that somebody has named is not asked: it has to.
+ANSWERS = $(if $(filter file,$(origin TORCH_INDEX)),$(PY) -c \
+	"import urllib.request; urllib.request.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null,true)
+UNREACHABLE = echo "$(TORCH_INDEX) cannot be reached: PyTorch comes from the usual index, with CUDA's libraries"
+
+ifeq ($(filter cpu gpu,$(TORCH)),)
+$(error expected TORCH=cpu or TORCH=gpu, got TORCH=$(TORCH))
+endif
+
+ifeq ($(filter yes no,$(SOLUTIONS)),)
+$(error expected SOLUTIONS=yes or SOLUTIONS=no, got SOLUTIONS=$(SOLUTIONS))
+endif
+
+.PHONY: help env wheelhouse book execute pictures test lab class lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */: /'
@@ -31,13 +57,30 @@ help:  ## list the targets
 env: $(STAMP)  ## make .venv with the versions of requirements.lock
 
 $(STAMP): requirements.lock pyproject.toml
+ifeq ($(SYSTEM),Darwin x86_64)
+	$(error PyTorch has had no builds for Intel Macs since its version 2.3, so minigan cannot run on this one)
+endif
 	$(PYTHON) -m venv .venv
+ifneq ($(strip $(WHEELS)),)
+	$(PY) -m pip install --no-index --find-links $(WHEELS) -r requirements.lock
+	$(PY) -m pip install --no-index --find-links $(WHEELS) --no-deps -e .
+else
 ifneq ($(strip $(TORCH_INDEX)),)
-	$(PY) -m pip install --index-url $(TORCH_INDEX) $(shell grep -E '^(torch|torchvision)==[^ ]+$$' requirements.lock)
+	@if $(ANSWERS); then $(PY) -m pip install $(PINS); else $(UNREACHABLE); fi
 endif
 	$(PY) -m pip install -r requirements.lock
 	$(PY) -m pip install --no-deps -e .
+endif
 	touch $(STAMP)
+
+# For machines of the same system, processor and Python. PyTorch's CPU build is the higher version of the two
+# where both are found, so pip takes it.
+wheelhouse: env  ## gather what `make env WHEELS=wheelhouse` installs without a network
+ifneq ($(strip $(TORCH_INDEX)),)
+	@if $(ANSWERS); then $(PY) -m pip download --dest wheelhouse $(PINS); else $(UNREACHABLE); fi
+endif
+	$(PY) -m pip wheel --wheel-dir wheelhouse --find-links wheelhouse -r requirements.lock
+	$(PY) -m pip download --dest wheelhouse $(shell sed -nE 's/^requires = \["(setuptools[^"]*)"\]/"\1"/p' pyproject.toml)
 
 book: env  ## run the chapters that have no outputs, build the HTML book, print where it is
 	$(PY) book/build_book.py --cell-timeout $(CELL_TIMEOUT)
@@ -59,8 +102,12 @@ test: env  ## style, types, tests, then every cell of the book, with shorter tra
 		$(PY) -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout $(CELL_TIMEOUT) --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
-lab: env  ## open the chapters in JupyterLab
-	$(PY) -m jupyterlab book
+lab: env  ## open working copies of the chapters, in the folder lab, in JupyterLab
+	$(PY) book/classroom.py lab
+	$(PY) -m jupyterlab lab --config book/lab_config.py
+
+class: env  ## write build/minigan-notebooks.zip: the chapters without outputs; SOLUTIONS=no: without solutions
+	$(PY) book/classroom.py zip $(if $(filter no,$(SOLUTIONS)),--without-solutions)
 
 # CUDA's libraries are left out: torch asks for exactly those it was built with, and only where it uses them.
 # To move to the newest versions: make lock LOCK_FLAGS=--upgrade

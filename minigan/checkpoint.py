@@ -30,7 +30,7 @@ def write(path: str | Path, header: dict[str, Any], tensors: dict[str, Tensor]) 
         FileNotFoundError: the folder to save into does not exist.
         IsADirectoryError: `path` is itself a folder.
     """
-    text = json.dumps({"format": FORMAT, **header}, default=_plain)
+    text = json.dumps({"format": FORMAT, **header}, default=plain)
     # Clones, because safetensors refuses tensors that share memory.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
@@ -78,6 +78,6 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return header, tensors
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Hyperparameters that JSON does not know: numpy's numbers become plain numbers, paths become text."""
     return value.item() if hasattr(value, "item") else str(value)

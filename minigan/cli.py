@@ -4,6 +4,8 @@
     minigan score bottle.safetensors photos/new --out scores.csv
     minigan compare photos/normal photos/test
     minigan report bottle.safetensors photos/test --out report.html
+    minigan threshold bottle.safetensors photos/test
+    minigan export bottle.safetensors --out bottle.onnx
     minigan methods ALGAN
     minigan reproduce digits --minutes 8
     minigan reproduce --next --minutes 60 --jobs 2
@@ -24,7 +26,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import minigan
-from minigan import comparison, registry, reporting, scoring, terminal, training
+from minigan import comparison, registry, reporting, scoring, terminal, thresholds, training
 from minigan.photographs import NORMAL
 from minigan.tables.cells import BUDGETS
 
@@ -58,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = terminal.READER_GONE
         except MISTAKES as error:
             code = _complain(error, code=2)
+        except ModuleNotFoundError as error:
+            if (error.name or "minigan").startswith("minigan"):  # our own mistake
+                raise
+            text = f"expected the package {error.name}, got none; pip install minigan brings it"
+            code = _complain(text, code=2)
         except KeyboardInterrupt:
             code = _complain("interrupted; what was written before is kept", code=terminal.INTERRUPTED)
         return 128 + received[-1] if code == terminal.INTERRUPTED and received else code
@@ -84,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(scoring.fit, "learn from a folder of normal images and save the detector")
     sub.add_argument("folder", help=NORMAL_IMAGES)
     sub.add_argument("--out", required=True, metavar="FILE", help="where the detector is saved")
+    sub.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a training of a network that was killed or interrupted, with the same options",
+    )
     _add_training_options(sub)
 
     sub = command(scoring.score, "score images with a saved detector, or with one that learns first")
@@ -91,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         "images",
         nargs="+",
         metavar="IMAGES",
-        help="a saved detector, then folders or files; with --train, no detector",
+        help="a saved detector, or an ONNX file of `minigan export`, then folders or files; with --train, "
+        "no detector",
     )
     sub.add_argument("--train", metavar="FOLDER", help=NORMAL_IMAGES)
     _add_training_options(sub)
@@ -127,6 +140,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", required=True, metavar="FILE", help="where the report is written")
 
+    sub = command(export, "write a saved detector as an ONNX file, which scores without PyTorch")
+    sub.add_argument("model", help="a saved detector")
+    sub.add_argument("--out", required=True, metavar="FILE.onnx", help="where the ONNX file is written")
+
+    sub = command(thresholds.threshold, "set the threshold of a saved detector anew")
+    sub.add_argument("model", help="a saved detector; it is replaced unless --out is given")
+    sub.add_argument(
+        "folder",
+        nargs="?",
+        help="images that it did not learn from (of a folder with test/ in it, those there); if some lie in "
+        f"a folder called {', '.join(NORMAL)}, all others count as anomalous, and the threshold is the one "
+        "that tells both apart best; else all count as normal; default: the images that training held out",
+    )
+    _add_false_alarms(sub)
+    sub.add_argument("--out", metavar="FILE", help="where the detector is saved; default: in its old place")
+
     sub = command(methods, "list the methods, or the hyperparameters of one")
     sub.add_argument("name", nargs="?", metavar="NAME", help="default: all methods, a line each")
     command(datasets, "list the data sets: what is there, what is missing, how to get it")
@@ -147,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", metavar="NAME", help=METHOD)
+    _add_false_alarms(parser)
     _add_image_size(parser)
     parser.add_argument(
         "--set",
@@ -155,6 +185,15 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="hyperparameters of the method, such as epochs=20; see `minigan methods NAME`",
+    )
+
+
+def _add_false_alarms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--false-alarms",
+        type=float,
+        metavar="FRACTION",
+        help="fraction of normal images that may lie above the threshold, such as 0.01; default: 0.05",
     )
 
 
@@ -168,13 +207,21 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         "--budget",
         default="quick",
         choices=BUDGETS,
-        help="quick: for two cores (the default); paper: what the papers spent",
+        help="quick: for two cores (the default); long: the papers' steps with small networks, hours a run; "
+        "paper: what the papers spent",
     )
 
 
 # ---------------------------------------------------------------------- the commands
 
 # What takes long to import is imported inside the commands, so that --help is quick.
+
+
+def export(options: argparse.Namespace) -> int:
+    """A saved detector as an ONNX file."""
+    from minigan import exporting
+
+    return exporting.export(options)
 
 
 def methods(options: argparse.Namespace) -> int:

@@ -24,10 +24,9 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from minigan import checkpoint, metrics
+from minigan import checkpoint, inputs, metrics
 from minigan.checks import check_type, require
 from minigan.images import as_tensor
-from minigan.inputs import check_binary, check_labels, range_of, warn_if_other_range, warn_if_unit_range
 from minigan.torch_state import usual_modes
 
 
@@ -48,7 +47,7 @@ class Detector(OutlierMixin, BaseEstimator):
         classes_: the training labels in ascending order, for methods that learn from classes.
         history_: pandas DataFrame, one row per epoch (empty for detectors without epochs).
         notes_: a dict in the types of JSON that `save` keeps, {} after `fit`; `minigan fit` describes the
-            training images there.
+            training images there, `calibrate` how many images had labels ("labelled").
     """
 
     #: Fraction of *normal* images that may be predicted to be anomalous. The threshold is this quantile of
@@ -94,14 +93,14 @@ class Detector(OutlierMixin, BaseEstimator):
                 len(x) >= 2,
                 f"expected at least 2 training images, got {len(x)}; pass 100 or more if you can",
             )
-            y = None if labels is None else check_labels(labels, len(x))
+            y = None if labels is None else inputs.check_labels(labels, len(x))
             if y is not None and self.label_meaning == "anomalies":
-                check_binary(y, "labels", needs_normal=True)
+                inputs.check_binary(y, "labels", needs_normal=True)
             self._forget()
             self.notes_: dict[str, Any] = {}
             self._warn_about(x)
             self.image_shape_ = tuple(x.shape[1:])
-            self.image_range_: str | None = range_of(x)
+            self.image_range_: str | None = inputs.range_of(x)
             if validation is not None:
                 held_out, held_out_labels = self._check_validation(validation)
             else:
@@ -113,7 +112,7 @@ class Detector(OutlierMixin, BaseEstimator):
             self.fitted_parameters_ = self.get_params(deep=False)
             normal = held_out[torch.from_numpy(held_out_labels == 0)]
             if len(normal):
-                self._calibrate(normal, warns=validation is None)  # who passes images knows how many
+                self._calibrate(self._finite_scores(normal), warns=validation is None)  # else n is known
         return self
 
     def fit_predict(
@@ -122,14 +121,17 @@ class Detector(OutlierMixin, BaseEstimator):
         """`fit`, then `predict` of the same images: +1 for normal, -1 for anomalous images, (n,) int64."""
         return self.fit(images, labels, validation).predict(images)
 
-    def calibrate(self, normal_images: Any) -> Self:
+    def calibrate(self, images: Any, labels: Any = None) -> Self:
         """Set the threshold so that the fraction `contamination` of these normal images lies above it.
 
-        `fit` does this with its held-out images; do it again after changing `contamination`.
+        `fit` does this with its held-out images; do it again after changing `contamination`. With labels,
+        (n,) 0 normal and 1 anomalous, the threshold is `metrics.best_threshold` instead.
         """
         self._check_fitted()
         self._check_parameters()
-        self._calibrate(self._like_training(normal_images), warns=True)
+        x = self._like_training(images)
+        y = None if labels is None else inputs.check_labels(labels, len(x)).numpy()
+        self._calibrate(self._finite_scores(x), warns=True, y=y)
         return self
 
     # ------------------------------------------------------------------ using what was learned
@@ -172,7 +174,7 @@ class Detector(OutlierMixin, BaseEstimator):
         `labels` (n,) are 0 for normal and 1 for anomalous images, or scikit-learn's 1 and -1, both present.
         """
         require(labels is not None, "expected labels, because score is the AUROC, got none; pass them as y")
-        y = check_labels(labels, len(labels)).numpy()
+        y = inputs.check_labels(labels, len(labels)).numpy()
         return metrics.auroc(y == -1 if -1 in y else y, self.anomaly_score(images))
 
     @property
@@ -243,7 +245,7 @@ class Detector(OutlierMixin, BaseEstimator):
         """Become fitted from a header and tensors; the parameters are set already."""
         self._check_parameters()
         self.fitted_parameters_ = self.get_params(deep=False)
-        self.image_shape_ = tuple(header["image_shape"])
+        self.image_shape_ = inputs.saved_shape(header["image_shape"], self.image_size)
         self.image_range_ = header.get("image_range")  # unknown in files of earlier versions
         if len(self.image_shape_) == 1:
             self.n_features_in_ = self.image_shape_[0]
@@ -307,13 +309,17 @@ class Detector(OutlierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ inside
 
-    def _calibrate(self, x: Tensor, warns: bool) -> None:
-        """Set the threshold from checked normal images, and the interval of what it will flag."""
-        scores = self._finite_scores(x)
-        self.threshold_ = float(np.quantile(scores, 1 - self.contamination))
+    def _calibrate(self, scores: np.ndarray, warns: bool, y: np.ndarray | None = None) -> None:
+        """Set the threshold from scores, of normal images if not labelled, and say what it will flag."""
+        aim = 1 - self.contamination
+        found = np.quantile(scores, aim) if y is None else metrics.best_threshold(y, scores)
+        self.threshold_ = float(found)
+        self.notes_.pop("labelled", None)
+        if y is not None:
+            self.notes_["labelled"], scores = len(y), scores[y == 0]
         self.calibration_scores_, self.n_calibrated_ = scores, len(scores)
         self.normal_flagged_ = low, high = metrics.flagged_interval(scores, self.threshold_)
-        if warns and len(scores) * self.contamination < 1:
+        if warns and y is None and len(scores) * self.contamination < 1:
             warnings.warn(
                 f"the threshold comes from {len(scores)} normal images only: of new ones, {low:.0%} to "
                 f"{high:.0%} may lie above it, not {self.contamination:.0%}; hold out more, or call "
@@ -345,26 +351,21 @@ class Detector(OutlierMixin, BaseEstimator):
             + ("pass a single image as image[None]" if single else "")
             + ("" if single else "convert or resize them as the training images were"),
         )
-        warn_if_other_range(range_of(x), self.image_range_)
+        inputs.warn_if_other_range(inputs.range_of(x), self.image_range_)
         return x
 
     def _warn_about(self, x: Tensor) -> None:
-        warn_if_unit_range(x)
+        inputs.warn_if_unit_range(x)
         if x.ndim == 4 and bool((x == x[:1]).all()):
             warnings.warn("all training images are identical; every score will be about them", stacklevel=3)
 
     def _check_validation(self, validation: Any) -> tuple[Tensor, np.ndarray]:
-        if not isinstance(validation, tuple | list) or len(validation) != 2:
-            raise TypeError(
-                "expected validation to be a pair (images, labels), where labels may be None for 'all "
-                f"normal', got {type(validation).__name__}"
-            )
-        data, labels = validation
+        data, labels = inputs.check_pair(validation)
         held_out = self._like_training(data)
         if labels is None:
             return held_out, np.zeros(len(held_out), dtype=np.int64)
-        y = check_labels(labels, len(held_out))
-        check_binary(y, "validation labels")
+        y = inputs.check_labels(labels, len(held_out))
+        inputs.check_binary(y, "validation labels")
         return held_out, y.numpy()
 
     def _hold_out(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minigan.checks import require
+from minigan.checks import is_whole_number, require
 
 
 def check_labels(labels: Any, n: int) -> Tensor:
@@ -35,6 +35,17 @@ def check_binary(y: Tensor, name: str, needs_normal: bool = False) -> None:
     else:
         good, also = set(known) <= {0, 1}, ", got"
     require(good, f"expected {name} 0 (normal) and 1 (anomalous){also} {known[:5]}")
+
+
+def check_pair(validation: Any) -> tuple[Any, Any]:
+    """The images and labels of `validation`; TypeError unless it is a pair."""
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise TypeError(
+            "expected validation to be a pair (images, labels), where labels may be None for 'all "
+            f"normal', got {type(validation).__name__}"
+        )
+    images, labels = validation
+    return images, labels
 
 
 def range_of(x: Tensor) -> Literal["uint8", "float", "unit"]:
@@ -73,3 +84,12 @@ def warn_if_other_range(got: str, trained: str | None) -> None:
             "them as the training images were, or fit again with 2 * x - 1 if black was 0 there"
         )
     warnings.warn(text, stacklevel=5)
+
+
+def saved_shape(shape: Any, image_size: int | None) -> tuple[int, ...]:
+    """The shape of training items in a file, checked: (d,), or (c, h, w) in the size that images get."""
+    whole = isinstance(shape, list) and all(is_whole_number(n) and n > 0 for n in shape)
+    require(whole and len(shape) in (1, 3), f"expected the shape of an item, got {shape!r}")
+    fits = image_size is None or len(shape) == 1 or shape[1:] == [image_size, image_size]
+    require(fits, f"expected images of {image_size} x {image_size} pixels, got the shape {shape}")
+    return tuple(shape)

@@ -139,8 +139,7 @@ def _decision(found: Found) -> Html:
     low, high = detector.normal_flagged_
     points: list[Content] = [
         f"{found.flagged.sum()} of {n} images lie above the threshold {detector.threshold_:.4g}.",
-        f"The threshold comes from the scores of {detector.n_calibrated_} normal images that were held out "
-        f"of training: it is meant to flag {100 * detector.contamination:.3g} % of normal images.",
+        training.where_from(detector),
         f"Of new normal images, {training.percentages(low, high)} may lie above it. This is the exact 90 % "
         "interval, by quantiles of Beta distributions, whatever the distribution of the scores is. More "
         "held-out images make it narrower.",
@@ -226,11 +225,11 @@ def _maps(found: Found) -> Html | None:
 
 
 def _pixel_auroc(found: Found, heat: Callable[[Any], np.ndarray]) -> list[Html]:
-    """A sentence on how well heat maps find marked pixels, if masks mark some."""
+    """How well heat maps find marked pixels: pixel AUROC and PRO, if masks mark some."""
     import numpy as np
 
     from minigan import metrics
-    from minigan.image_files import read_masks
+    from minigan.mask_files import read_masks
 
     masks = masks_of(found.root, found.files)
     normal = np.zeros(len(masks), bool) if found.anomalous is None else ~found.anomalous
@@ -249,7 +248,9 @@ def _pixel_auroc(found: Found, heat: Callable[[Any], np.ndarray]) -> list[Html]:
     return [
         paragraph(
             f"Pixel AUROC {value:.3f}: the probability that a marked pixel is hotter than one that is not, "
-            f"over {len(usable)} images, {with_mask} of them with a mask."
+            f"over {len(usable)} images, {with_mask} of them with a mask. PRO "
+            f"{metrics.pro(marked, maps):.3f}: the fraction of each marked region that is found, averaged over "
+            "false alarms up to 30 %; small defects count as much as large ones."
         )
     ]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigan import comparison, heatmaps, scores_file, training
 from minigan.checks import require
+from minigan.onnx_model import OnnxDetector, is_onnx
 from minigan.photographs import normal_images, photographs
 from minigan.training import say
 
@@ -32,12 +33,13 @@ def fit(options: argparse.Namespace) -> int:
     detector = training.make_detector(options)
     with trying(options.out) as temporary:  # noticed now, not after the training
         temporary.touch()
+    state = training.state_file(options.out, options.resume)
     chosen = normal_images(options.folder)
     training.check_enough(chosen)
     training.announce(detector, chosen, options.folder, options.method is None)
     images = training.read(chosen.files, detector.image_size)
     baseline = comparison.fit_baseline(detector, chosen)
-    code = training.train(detector, chosen, images)
+    code = training.train(detector, chosen, images, state)
     training.save(detector, options.out)
     print(f"{type(detector).__name__} saved as {options.out}: `minigan score {options.out} FOLDER` uses it")
     print(training.how_sure(detector))
@@ -51,7 +53,7 @@ def score(options: argparse.Namespace) -> int:
     import pandas as pd
 
     learns = options.train is not None
-    detector = training.make_detector(options) if learns else _saved_detector(options)
+    detector: Any = training.make_detector(options) if learns else _saved_detector(options)
     files, names = files_and_names(options.images if learns else options.images[1:])
     table = pd.DataFrame({"file": names, "score": float("nan"), "anomalous": False})
     scores_file.rehearse(table, options.out)
@@ -91,6 +93,11 @@ def score(options: argparse.Namespace) -> int:
 
 def load_model(path: str) -> Detector:
     """The detector in a file that `fit` or `save` wrote, with a threshold and for square images."""
+    require(
+        not is_onnx(path),
+        f"expected a detector that minigan saved, got {path!r}, which can only score; pass the file that it "
+        "was exported from",
+    )
     import minigan
 
     detector = minigan.load(path)
@@ -108,7 +115,7 @@ def load_model(path: str) -> Detector:
     return detector
 
 
-def _saved_detector(options: argparse.Namespace) -> Detector:
+def _saved_detector(options: argparse.Namespace) -> Detector | OnnxDetector:
     """The detector in a file, which is the first of the arguments; images to score must follow."""
     model, *images = options.images
     require(
@@ -117,13 +124,14 @@ def _saved_detector(options: argparse.Namespace) -> Detector:
         "folder to learn from with --train",
     )
     asked = {"--method": options.method, "--image-size": options.image_size, "--set": options.set or None}
+    asked["--false-alarms"] = options.false_alarms
     extra = [name for name, value in asked.items() if value is not None]
     require(
         not extra,
         f"expected {', '.join(extra)} only where a detector learns, got it with the saved {model!r}; leave "
         "it away, or pass a folder to learn from with --train",
     )
-    return load_model(model)
+    return OnnxDetector(model) if is_onnx(model) else load_model(model)
 
 
 def files_and_names(where: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -19,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import minigan
 from minigan import registry, terminal
-from minigan.checks import require
+from minigan.checks import is_whole_number, require
 from minigan.photographs import Chosen
 from minigan.scores_file import reason_of
 
@@ -70,7 +70,15 @@ def default_method() -> str:
 def make_detector(options: argparse.Namespace) -> Detector:
     """The detector that was asked for, with checked hyperparameters."""
     method = find_method(options.method or default_method())
-    detector = method(**settings_of(method, options, options.set))
+    settings = settings_of(method, options, options.set)
+    rate = false_alarms(options)
+    if rate is not None:
+        require(
+            not any(text.startswith("contamination=") for text in options.set),
+            "expected --false-alarms or --set contamination, which mean the same, got both; leave one away",
+        )
+        settings["contamination"] = rate
+    detector = method(**settings)
     detector._check_parameters()
     require(
         detector.holdout > 0,
@@ -78,6 +86,16 @@ def make_detector(options: argparse.Namespace) -> Detector:
         "--set holdout=0.1",
     )
     return detector
+
+
+def false_alarms(options: argparse.Namespace) -> float | None:
+    """The checked rate of false alarms that was asked for; None if none was."""
+    rate = options.false_alarms
+    require(
+        rate is None or 0 < rate < 1,
+        f"expected --false-alarms between 0 and 1, got {rate}; write 0.01 for one normal image in a hundred",
+    )
+    return rate
 
 
 def find_method(name: str) -> type[Detector]:
@@ -143,22 +161,49 @@ def _labels(detector: Detector, chosen: Chosen) -> np.ndarray | None:
 # ---------------------------------------------------------------------- training and saving
 
 
-def train(detector: Detector, chosen: Chosen, images: np.ndarray) -> int:
-    """Fit a detector; returns the exit code, which is not 0 where Ctrl-C ended the training early."""
+def state_file(out: str, resumes: bool) -> Path:
+    """Where the training of the detector `out` keeps its state; the file is there if it was not finished.
+
+    Raises:
+        ValueError: it is there, and nobody has asked to resume.
+    """
+    path = Path(f"{out}.training")
+    if not resumes:
+        require(
+            not path.exists(),
+            f"expected --resume or no unfinished training, got {str(path)!r} of an earlier `minigan fit`; "
+            "pass --resume and the same options to go on with it, or delete the file to begin anew",
+        )
+    elif not path.exists():
+        say(f"there is no unfinished training {str(path)!r}: this one begins with its first epoch")
+    return path
+
+
+def train(detector: Detector, chosen: Chosen, images: np.ndarray, state: Path | None = None) -> int:
+    """Fit a detector; returns the exit code, which is not 0 where Ctrl-C ended the training early.
+
+    A network keeps its state in the file `state` while it trains, and goes on from there if it exists.
+    """
+    from minigan import resuming
+
     labels, notes = _labels(detector, chosen), _notes(chosen, images)
     began = time.perf_counter()
     if is_network(detector):
         detector.__dict__["_on_step"] = _Estimate(detector)
     elif hasattr(detector, "backbone"):
         _say_how_long(detector, images)
+    keeper = None
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ExitStack() as stack:
             # Both are said in words that suit the command line.
             warnings.filterwarnings("ignore", "interrupted in epoch|the threshold comes from")
+            if state is not None and is_network(detector):
+                keeper = stack.enter_context(resuming.kept_in(state, detector))
             detector.fit(images, labels)
     finally:
         detector.__dict__.pop("_on_step", None)
-    detector.notes_ = {**notes, "seconds": round(time.perf_counter() - began, 2)}
+    seconds = time.perf_counter() - began + (0 if keeper is None else keeper.seconds_before)
+    detector.notes_ = {**notes, "seconds": round(seconds, 2)}
     if not getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
         return 0
     wanted, trained = detector.get_params()["epochs"], len(detector.history_)
@@ -166,6 +211,8 @@ def train(detector: Detector, chosen: Chosen, images: np.ndarray) -> int:
         f"minigan: expected to train {wanted} epochs, got {trained} because of an interruption; another "
         "Ctrl-C ends at once"
     )
+    if state is not None and state.exists():
+        say(f"{str(state)!r} keeps the state of the training: `minigan fit ... --resume` goes on with it")
     return terminal.INTERRUPTED
 
 
@@ -288,6 +335,20 @@ def how_sure(detector: Any) -> str:
     return (
         f"of normal images, between {low:.{digits}f} and {high:.{digits}f} % may lie above it "
         f"(90 % interval; the threshold comes from {detector.n_calibrated_} images)"
+    )
+
+
+def where_from(detector: Any) -> str:
+    """Which images the threshold comes from, and what it is meant to do: a sentence, with its period."""
+    n, labelled = detector.n_calibrated_, detector.notes_.get("labelled")
+    if is_whole_number(labelled):
+        return (
+            f"The threshold was chosen by {n} normal and {labelled - n} anomalous images: no other tells "
+            "these two kinds apart better."
+        )
+    return (
+        f"The threshold comes from the scores of {n} normal images that were held out of training: it is "
+        f"meant to flag {100 * detector.contamination:.3g} % of normal images."
     )
 
 

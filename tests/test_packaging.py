@@ -68,7 +68,8 @@ def test_the_library_alone_brings_no_book_tools():
 @pytest.mark.parametrize("name", declared())
 def test_ranges_have_a_lower_bound_and_no_upper_one(name):
     operators = {s.operator for s in declared()[name].specifier}
-    assert operators == ({">=", "<"} if name == "jupyter-book" else {">="})
+    exceptions = {"jupyter-book": {"<"}, "jupyterlab-myst": {"!="}}
+    assert operators == {">="} | exceptions.get(name, set())
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -167,6 +168,67 @@ def test_workflows_ask_for_least_permissions(path):
 def workflow(name: str) -> dict:
     """A workflow file, read as YAML."""
     return yaml.safe_load((ROOT / f".github/workflows/{name}.yml").read_text(encoding="utf-8"))
+
+
+def dry_run(target: str, *variables: str) -> str:
+    """What `make` would run, on Linux unless the variables say otherwise."""
+    command = ["make", "--dry-run", "--always-make", target, "SYSTEM=Linux x86_64", *variables]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_pytorch_comes_without_cuda_where_its_index_answers():
+    pins = " ".join(str(pin) for pin in LOCK if pin.name in ("torch", "torchvision"))
+    install = f"-m pip install --no-deps --index-url https://download.pytorch.org/whl/cpu {pins};"
+    printed = dry_run("env")
+    assert install in printed and "timeout=5" in printed and "cannot be reached" in printed
+    assert printed.index(install) < printed.index("-m pip install -r requirements.lock")
+    for usual in ("TORCH=gpu", "TORCH_INDEX=", "SYSTEM=Darwin arm64", "SYSTEM=MINGW64_NT x86_64"):
+        assert "--index-url" not in dry_run("env", usual)
+    named = dry_run("env", "TORCH_INDEX=https://example.org/cu")  # it has to answer: nothing asks it before
+    assert f"--index-url https://example.org/cu {pins};" in named and "timeout" not in named
+
+
+def test_an_unreachable_index_costs_seconds_and_a_line(tmp_path):
+    """The line that asks PyTorch's index, with one in its place that nobody serves."""
+    (line,) = [line for line in dry_run("env").splitlines() if line.startswith("if ")]
+    line = line.replace("https://download.pytorch.org", "http://127.0.0.1:9")
+    python = f"{tmp_path.as_posix()}/python"  # no pip is to run
+    Path(python).write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec "{sys.executable}" "$@"\necho ran pip\n')
+    Path(python).chmod(0o755)
+    line = re.sub(r"\.venv/\w+/python", python, line)
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout.count("\n") == 1
+        and "cannot be reached: PyTorch comes from the usual index" in done.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("TORCH=cuda", "expected TORCH=cpu or TORCH=gpu, got TORCH=cuda"),
+        ("SYSTEM=Darwin x86_64", "no builds for Intel Macs"),
+    ],
+)
+def test_make_says_what_cannot_be_installed(variable, words):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        dry_run("env", variable)
+    assert words in caught.value.stderr
+
+
+def test_a_folder_of_wheels_is_filled_and_installed_from_without_a_network():
+    filled = dry_run("wheelhouse")
+    (setuptools,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert "-m pip wheel --wheel-dir wheelhouse --find-links wheelhouse -r requirements.lock" in filled
+    assert (
+        "-m pip download --dest wheelhouse --no-deps --index-url https://download.pytorch.org/whl/cpu"
+        in filled
+    )
+    assert f'-m pip download --dest wheelhouse "{setuptools}"' in filled
+    lines = [line for line in dry_run("env", "WHEELS=wheelhouse").splitlines() if "pip install" in line]
+    assert len(lines) == 2 and all("--no-index --find-links wheelhouse" in line for line in lines)
+    assert "wheelhouse/" in (ROOT / ".gitignore").read_text()
 
 
 def test_vendored_files_carry_their_licence():

@@ -15,6 +15,7 @@ from PIL import Image
 
 import minigan
 from minigan import data, methods, report, tables
+from minigan.exporting import to_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,9 +54,11 @@ def workplace(tmp_path: Path) -> Path:
 def test_every_command_works(command: str, workplace: Path):
     words = shlex.split(command)
     if words[0] == "make":  # this test is part of one of them; what they would run is another matter
-        printed = run("make", "--dry-run", "--always-make", *words[1:], cwd=ROOT)
+        printed = run("make", "--dry-run", "--always-make", "SYSTEM=Linux x86_64", *words[1:], cwd=ROOT)
         assert "requirements.lock" in printed
-        assert ("TORCH_INDEX" in command) == ("--index-url" in printed)
+        other = "TORCH=gpu" in command or "WHEELS=" in command
+        assert other != ("--index-url https://download.pytorch.org/whl/cpu" in printed)
+        assert ("WHEELS=wheelhouse" in command) == ("--no-index --find-links wheelhouse" in printed)
     elif words[:2] == ["pip", "install"]:
         wheel = ["wheel", *words[2:], "--no-deps", "--no-build-isolation", "--wheel-dir", str(workplace)]
         copy = workplace / "source"  # setuptools leaves a build folder beside what it builds
@@ -70,10 +73,16 @@ def test_every_command_works(command: str, workplace: Path):
         assert not [name for name in files if name.startswith(("tests", "book", "data"))]
     elif words[0] == "minigan":
         words = [re.sub(r"^epochs=\d+", "epochs=1", word) for word in words]
+        if words[1:3] == ["score", "parts.onnx"]:  # the command before writes it
+            to_onnx(minigan.load(workplace / "parts.safetensors"), workplace / "parts.onnx")
         if words[1] == "reproduce":  # no time at all, so that nothing is downloaded or run
             words += ["--minutes", "0"]
         printed = run(sys.executable, "-m", *words, cwd=workplace, MINIGAN_DATA=str(workplace / "data"))
-        if words[1] in ("fit", "compare"):
+        if words[1] in ("threshold", "export"):
+            assert {"threshold": "saved as parts.safetensors", "export": "parts.onnx"}[words[1]] in printed
+        elif words[1] == "score" and "--out" not in words:
+            assert "images lie above the threshold" in printed
+        elif words[1] in ("fit", "compare"):
             assert ("parts.safetensors" if words[1] == "fit" else "AUROC") in printed
         elif words[1] == "report":
             assert "</html>" in (workplace / "report.html").read_text(encoding="utf-8")
@@ -91,6 +100,15 @@ def test_every_command_works(command: str, workplace: Path):
             assert image.width > 800
     else:
         pytest.fail(f"the README has a command that this test does not know: {command}")
+
+
+def test_the_lines_without_make_do_what_make_does():
+    (lines,) = [text.splitlines() for kind, text in BLOCKS if kind == "sh"]
+    printed = run("make", "--dry-run", "--always-make", "SYSTEM=Linux x86_64", "book", cwd=ROOT)
+    assert lines[0] == "python3 -m venv .venv" and lines[0] in printed
+    (index,) = re.findall(r"--index-url (\S+)", printed)
+    assert lines[1].endswith(f"--extra-index-url {index} -r requirements.lock -e .")
+    assert lines[2] == ".venv/bin/python book/build_book.py" and "book/build_book.py" in printed
 
 
 def test_the_lines_of_python_work(tmp_path: Path):

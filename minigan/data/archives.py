@@ -18,8 +18,6 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from filelock import FileLock
-
 from minigan.image_files import reason
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -83,6 +81,8 @@ def unpack(archive: Path) -> Path:
     # Into a hidden folder first, which `find` skips. What a killed process left there is removed.
     partial = archive.with_name(f".unpacking-{target.name}")
     members = _zip_members if suffix == ".zip" else _tar_members
+    from filelock import FileLock  # here: the command line scores ONNX files without it
+
     with FileLock(archive.with_name(f".{archive.name}.lock")):
         if target.is_dir():  # unpacked before, or by another process in the meantime
             return target

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
-from filelock import FileLock
 
 from minigan.data import sources
 from minigan.data.archives import DAMAGED
@@ -86,6 +85,8 @@ def _load(
     if dataset is not None:
         return dataset
     copy.parent.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock  # here: the command line scores ONNX files without it
+
     with FileLock(copy.with_suffix(".lock")):
         dataset = _read_copy(copy, options, state)  # another process may have made it in the meantime
         if dataset is None:

@@ -151,13 +151,17 @@ class PatchDetector(PretrainedDetector):
     def patches_of(self, x: Tensor) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
         """For each image its patches, (h * w, c) float32, and their grid, (h, w)."""
         for maps in self._extract(x, self.blocks_, pooled=False):
-            joined = self.patches([torch.from_numpy(each)[None] for each in maps])[0]  # (c, h, w)
-            rows = joined.flatten(1).T.contiguous()
-            if self.scale_ is not None:
-                mean, std = self.scale_
-                # Of length sqrt(c): on average over the features, a square is still 1.
-                rows = F.normalize((rows - mean) / std, dim=1) * rows.shape[1] ** 0.5
-            yield rows.numpy(), (joined.shape[1], joined.shape[2])
+            joined = self.patches([torch.from_numpy(each)[None] for each in maps])  # (1, c, h, w)
+            yield self.standardised(joined)[0].numpy(), (joined.shape[2], joined.shape[3])
+
+    def standardised(self, joined: Tensor) -> Tensor:
+        """The patches of joined maps, on the scale that was learned: (n, c, h, w) -> (n, h * w, c)."""
+        rows = joined.flatten(2).transpose(1, 2).contiguous()
+        if self.scale_ is not None:
+            mean, std = self.scale_
+            # Of length sqrt(c): on average over the features, a square is still 1.
+            rows = F.normalize((rows - mean) / std, dim=2) * rows.shape[2] ** 0.5
+        return rows
 
     def learn(self, x: Tensor) -> None:
         self.scale_ = None

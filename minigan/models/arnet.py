@@ -54,7 +54,7 @@ def erase(x: Tensor, turns: Tensor) -> Tensor:
     """Erase the colour and the direction: (n, c, h, h), (n,) quarter turns -> (n, c, h, h), grey."""
     grey = x.mean(1, keepdim=True).expand_as(x)
     turned = torch.stack([grey.rot90(k, (2, 3)) for k in TURNS])  # (4, n, c, h, h)
-    return turned[turns, torch.arange(len(x), device=x.device)]
+    return turned[turns, torch.arange(x.shape[0], device=x.device)]  # not len(x), which a trace does not see
 
 
 class MeanErrors(nn.Module):
@@ -128,9 +128,9 @@ class ARNet(NeuralDetector):
 
     def restore(self, x: Tensor) -> Tensor:
         """x_hat from the grey image after each quarter turn: (n, c, h, w) -> (n, 4, c, h, w)."""
-        turns = torch.arange(len(TURNS), device=x.device).repeat(len(x))
+        turns = torch.arange(len(TURNS), device=x.device).repeat(x.shape[0])
         erased = erase(x.repeat_interleave(len(TURNS), dim=0), turns)
-        return self.G(erased).unflatten(0, (len(x), len(TURNS)))
+        return self.G(erased).unflatten(0, (-1, len(TURNS)))
 
     def score_step(self, x: Tensor) -> Tensor:
         """1/4 sum_k e_k(x) / (mean e_k in training), with e_k = |x - x_hat_k|_1: (n, c, h, w) -> (n,)."""

@@ -193,7 +193,8 @@ class GeoTrans(NeuralDetector):
 
     def log_probabilities(self, x: Tensor) -> Tensor:
         """log y(T_i(x)) for each i: (n, c, h, w) -> (n, k, k), float64 on the CPU; row i is for T_i."""
-        outputs = [self.f(transform(x, how.expand(len(x), -1))) for how in self.how]
+        n = x.shape[0]  # not len(x), which a trace does not see
+        outputs = [self.f(transform(x, how.expand(n, -1))) for how in self.how]
         return torch.stack([logits.cpu().double().log_softmax(1) for logits in outputs], 1)
 
     def score_step(self, x: Tensor) -> Tensor:
