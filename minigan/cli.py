@@ -26,9 +26,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import minigan
-from minigan import comparison, registry, reporting, scoring, terminal, thresholds, training
-from minigan.photographs import NORMAL
-from minigan.tables.cells import BUDGETS
+from minigan import registry, terminal
+from minigan.defaults import BUDGETS, COMPARED, FEATURES_SIZE, IMAGE_SIZE, INSTALL_FEATURES, NORMAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +36,11 @@ if TYPE_CHECKING:
     from minigan.hyperparameters import Hyperparameter
 
 NORMAL_IMAGES = (
-    "normal images to learn from (of a folder with train/ in it, those there; never test/ or masks); for "
-    "methods that learn from sub-classes, a sub-folder each"
+    "normal images to learn from (of a folder with train/ in it, those there; never test/ or masks), or a "
+    "CSV file with a column file and possibly one label; for methods that learn from sub-classes, a "
+    "sub-folder each"
 )
+SQUARING = ("squeeze", "crop", "pad")
 METHOD = "see `minigan methods`; default: PatchCore where minigan[features] is installed, else PCA"
 # What a user's input can cause: wrong values, missing files, a training that diverges.
 MISTAKES = (ValueError, OSError, FloatingPointError)
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    sub = command(scoring.fit, "learn from a folder of normal images and save the detector")
+    sub = command(fit, "learn from a folder of normal images and save the detector")
     sub.add_argument("folder", help=NORMAL_IMAGES)
     sub.add_argument("--out", required=True, metavar="FILE", help="where the detector is saved")
     sub.add_argument(
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_training_options(sub)
 
-    sub = command(scoring.score, "score images with a saved detector, or with one that learns first")
+    sub = command(score, "score images with a saved detector, or with one that learns first")
     sub.add_argument(
         "images",
         nargs="+",
@@ -115,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         help="save each image with a heat map over it; colours compare the images of this call",
     )
 
-    sub = command(comparison.compare, "try several methods on the same images and say which one to take")
+    sub = command(compare, "try several methods on the same images and say which one to take")
     sub.add_argument("train", help=NORMAL_IMAGES)
     sub.add_argument(
         "test",
@@ -127,11 +128,11 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         metavar="NAME",
-        help=f"default: {' '.join(comparison.COMPARED)}, and PatchCore with {training.INSTALL_FEATURES}",
+        help=f"default: {' '.join(COMPARED)}, and PatchCore with {INSTALL_FEATURES}",
     )
     _add_image_size(sub)
 
-    sub = command(reporting.report, "score images with a saved detector and write a report, one HTML file")
+    sub = command(report, "score images with a saved detector and write a report, one HTML file")
     sub.add_argument("model", help="a saved detector")
     sub.add_argument(
         "folder",
@@ -144,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("model", help="a saved detector")
     sub.add_argument("--out", required=True, metavar="FILE.onnx", help="where the ONNX file is written")
 
-    sub = command(thresholds.threshold, "set the threshold of a saved detector anew")
+    sub = command(threshold, "set the threshold of a saved detector anew")
     sub.add_argument("model", help="a saved detector; it is replaced unless --out is given")
     sub.add_argument(
         "folder",
@@ -167,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_budget(sub)
     sub.add_argument("--jobs", type=int, metavar="N", help="runs side by side; -1: one on each core")
     sub.add_argument("--minutes", type=float, metavar="M", help="start no run after M minutes")
+    sub.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only runs with these seeds")
+    sub.add_argument("--methods", nargs="+", metavar="NAME", help="only runs of these methods")
+    sub.add_argument("--targets", nargs="+", metavar="NAME", help="only these classes, as `results` has them")
 
     sub = command(results, "show the tables, or the recorded results of one")
     sub.add_argument("table", nargs="?", help="default: an overview of all")
@@ -178,6 +182,14 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", metavar="NAME", help=METHOD)
     _add_false_alarms(parser)
     _add_image_size(parser)
+    parser.add_argument(
+        "--squaring",
+        choices=SQUARING,
+        help="what becomes of photographs that are not square; default: squeeze; a detector remembers it",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse files that cannot be read instead of leaving them out"
+    )
     parser.add_argument(
         "--set",
         action="extend",
@@ -198,7 +210,7 @@ def _add_false_alarms(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_image_size(parser: argparse.ArgumentParser) -> None:
-    sizes = f"{training.IMAGE_SIZE}, or {training.FEATURES_SIZE} for methods on pretrained features"
+    sizes = f"{IMAGE_SIZE}, or {FEATURES_SIZE} for methods on pretrained features"
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help=f"side; default: {sizes}")
 
 
@@ -217,6 +229,41 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 # What takes long to import is imported inside the commands, so that --help is quick.
 
 
+def fit(options: argparse.Namespace) -> int:
+    """Learn from a folder of normal images and save the detector."""
+    from minigan import scoring
+
+    return scoring.fit(options)
+
+
+def score(options: argparse.Namespace) -> int:
+    """Scores of images, as a table."""
+    from minigan import scoring
+
+    return scoring.score(options)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Several methods on the same images."""
+    from minigan import comparison
+
+    return comparison.compare(options)
+
+
+def report(options: argparse.Namespace) -> int:
+    """One HTML file about a detector and images that it scores."""
+    from minigan import reporting
+
+    return reporting.report(options)
+
+
+def threshold(options: argparse.Namespace) -> int:
+    """Another threshold for a saved detector."""
+    from minigan import thresholds
+
+    return thresholds.threshold(options)
+
+
 def export(options: argparse.Namespace) -> int:
     """A saved detector as an ONNX file."""
     from minigan import exporting
@@ -227,6 +274,8 @@ def export(options: argparse.Namespace) -> int:
 def methods(options: argparse.Namespace) -> int:
     """Every method with the first line of its description, or the hyperparameters of one method."""
     if options.name is not None:
+        from minigan import training
+
         _print_hyperparameters(training.find_method(options.name))
         return 0
     for name in registry.METHODS:
@@ -250,7 +299,14 @@ def reproduce(options: argparse.Namespace) -> int:
 
     name = None if options.next else options.table
     try:
-        done = experiments.reproduce(name, options.jobs, options.minutes, budget=options.budget)
+        only = {what: getattr(options, what) for what in ("seeds", "methods", "targets")}
+        done = experiments.reproduce(
+            name,
+            options.jobs,
+            options.minutes,
+            budget=options.budget,
+            **{what: values for what, values in only.items() if values is not None},
+        )
     except experiments.RunsFailed as error:
         return _complain(error, code=1)
     except experiments.Interrupted as error:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minigan import training
 from minigan.checks import require
+from minigan.defaults import COMPARED, IMAGE_SIZE, INSTALL_FEATURES, NORMAL
 from minigan.photographs import (
-    NORMAL,
     TESTS,
     Chosen,
     is_sorted,
+    labels_of,
     normal_images,
     outside_normal,
     photographs,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-#: What `compare` tries; PatchCore too where `minigan[features]` is installed.
-COMPARED = ("PCA", "NearestNeighbors", "IsolationForest")
 #: AUROCs that differ by less are treated as equal by the advice of `compare`.
 NEAR = 0.01
 #: The baseline beside a network learns from this many images at most, or it would not take seconds.
@@ -67,13 +66,14 @@ def compare(options: argparse.Namespace) -> int:
     if files:
         say(f"tests on {len(files) - sum(anomalous)} normal, {sum(anomalous)} anomalous images")
     if options.methods is None and not training.features_installed():
-        say(f"PatchCore is left out: {training.INSTALL_FEATURES} adds it")
+        say(f"PatchCore is left out: {INSTALL_FEATURES} adds it")
     rows, read = [], {}
     for detector in detectors:
         size = detector.image_size
         if size not in read:
-            train = training.read(chosen.files, size)
-            read = {size: (train, training.read(files, size, train.shape[1]) if files else train[:TIMED])}
+            train, _ = training.read(chosen.files, size, strict=True)
+            test = training.read(files, size, train.shape[1], strict=True)[0] if files else train[:TIMED]
+            read = {size: (train, test)}
         train, test = read[size]
         code = training.train(detector, chosen, train)
         if code:
@@ -97,12 +97,13 @@ def compared() -> list[str]:
 
 def _sorted_files(folder: str) -> tuple[list[Path], list[bool]]:
     """The images to test on, and which of them are anomalous."""
-    files = photographs(folder).files
-    anomalous = outside_normal(folder, files)
+    found = photographs(folder)
+    files, anomalous = found.files, labels_of(found)
     require(
         is_sorted(anomalous),
         f"expected folders of normal images ({', '.join(NORMAL)}) beside others in {folder!r}, got "
-        f"{sum(anomalous)} of {len(files)} images outside of such folders; sort them into folders",
+        f"{sum(anomalous)} of {len(files)} images outside of such folders; sort them, or list them with "
+        "labels in a CSV file",
     )
     return files, anomalous
 
@@ -173,9 +174,9 @@ def fit_baseline(detector: Any, chosen: Chosen) -> Baseline | None:
 
     step = -(-len(chosen.files) // BASELINE_IMAGES)
     files = chosen.files[::step]
-    baseline = PCA(image_size=training.IMAGE_SIZE, seed=detector.seed, holdout=detector.holdout)
+    baseline = PCA(image_size=IMAGE_SIZE, seed=detector.seed, holdout=detector.holdout)
     began = time.perf_counter()
-    images = training.read(files, training.IMAGE_SIZE)
+    images, _ = training.read(files, IMAGE_SIZE, strict=True)
     training.train(baseline, chosen._replace(files=files), images)
     return Baseline(baseline, time.perf_counter() - began, len(files))
 
@@ -187,7 +188,7 @@ def after_fit(detector: Any, baseline: Baseline, folder: str) -> str:
     test = Path(folder) / TESTS
     with suppress(ValueError, OSError):  # a detector is trained and saved: no test image can undo that
         channels, _, _ = baseline.detector.image_shape_
-        _, files, _ = read_readable(photographs(test).files, training.IMAGE_SIZE, channels)
+        _, files, _ = read_readable(photographs(test).files, IMAGE_SIZE, channels)
         if is_sorted(outside_normal(test, files)):
             return after_score(detector, baseline, files, _scores(detector, files), test)
     return (
@@ -234,7 +235,7 @@ def after_score(
 
 def _scores(detector: Any, files: Sequence[Path]) -> np.ndarray:
     channels, size, _ = detector.image_shape_
-    return detector.anomaly_score(training.read(files, size, channels))
+    return detector.anomaly_score(training.read(files, size, channels, detector.squaring)[0])
 
 
 def _took(detector: Any, baseline: Baseline) -> str:

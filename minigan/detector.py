@@ -26,6 +26,7 @@ from torch import Tensor
 
 from minigan import checkpoint, inputs, metrics
 from minigan.checks import check_type, require
+from minigan.image_files import Squaring
 from minigan.images import as_tensor
 from minigan.torch_state import usual_modes
 
@@ -57,6 +58,8 @@ class Detector(OutlierMixin, BaseEstimator):
     holdout: float = 0.1
     #: Resize every image to this many pixels square; None keeps their size.
     image_size: int | None = None
+    #: What becomes of images that are not square when they are resized: see `image_files.Squaring`.
+    squaring: Squaring = "squeeze"
     #: The same seed on the same machine gives the same scores, on the CPU to the last bit.
     seed: int = 0
 
@@ -98,7 +101,7 @@ class Detector(OutlierMixin, BaseEstimator):
                 inputs.check_binary(y, "labels", needs_normal=True)
             self._forget()
             self.notes_: dict[str, Any] = {}
-            self._warn_about(x)
+            inputs.warn_about_training(x)
             self.image_shape_ = tuple(x.shape[1:])
             self.image_range_: str | None = inputs.range_of(x)
             if validation is not None:
@@ -328,7 +331,7 @@ class Detector(OutlierMixin, BaseEstimator):
             )
 
     def _tensor(self, data: Any, channels: int | None = None) -> Tensor:
-        x = as_tensor(data, size=self.image_size, channels=channels)
+        x = as_tensor(data, size=self.image_size, channels=channels, squaring=self.squaring)
         if x.is_inference():  # made in inference mode: it would not take part in training
             x = x.clone()
         kind = "images" if x.ndim == 4 else "vectors"
@@ -353,11 +356,6 @@ class Detector(OutlierMixin, BaseEstimator):
         )
         inputs.warn_if_other_range(inputs.range_of(x), self.image_range_)
         return x
-
-    def _warn_about(self, x: Tensor) -> None:
-        inputs.warn_if_unit_range(x)
-        if x.ndim == 4 and bool((x == x[:1]).all()):
-            warnings.warn("all training images are identical; every score will be about them", stacklevel=3)
 
     def _check_validation(self, validation: Any) -> tuple[Tensor, np.ndarray]:
         data, labels = inputs.check_pair(validation)

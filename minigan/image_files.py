@@ -185,7 +185,11 @@ def read_images(
                 del grey
             out[i] = np.moveaxis(array, 2, axis - 1)
             i += 1
-    require(i > 0, f"expected image files of {title}, got none of {len(files)} that can be read")
+    require(
+        i > 0,
+        f"expected image files that can be read, got {len(files)} that cannot, such as {str(files[0])!r}; "
+        "replace them",
+    )
     _warn_if_dark(brightest)
     out = out[:i]
     return out if channels_first or out.shape[3] == 3 else out[..., 0]

@@ -65,6 +65,13 @@ def warn_if_unit_range(x: Tensor) -> None:
         )
 
 
+def warn_about_training(x: Tensor) -> None:
+    """Warn of training items that were probably not meant so: another range, or one image again and again."""
+    warn_if_unit_range(x)
+    if x.ndim == 4 and bool((x == x[:1]).all()):
+        warnings.warn("all training images are identical; every score will be about them", stacklevel=3)
+
+
 def warn_if_other_range(got: str, trained: str | None) -> None:
     """Warn when the values of images cannot mean what those of the training images meant.
 

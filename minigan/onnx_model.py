@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from minigan.checks import is_finite_number, is_whole_number, require
-from minigan.image_files import reason
+from minigan.image_files import Squaring, reason
 
 #: Version of the metadata. A change raises it, so that an older program refuses the file instead of guessing.
 FORMAT = 1
@@ -29,7 +29,8 @@ INPUT, OUTPUT = "images", "scores"
 #: What the graph expects and gives, in words for those who use the file without minigan.
 ABOUT = {
     "input": "uint8 in [0, 255], (n, channels, height, width), RGB or grey; any n",
-    "resize": "to height x width by Pillow, bilinear and antialiased; squeezed, not cropped",
+    "resize": "to height x width by Pillow, bilinear and antialiased; what is not square is squeezed, "
+    "cropped to its middle or padded with its border, as parameters.squaring says",
     "output": "anomaly scores, (n,); an image whose score is above the threshold is anomalous",
 }
 
@@ -55,6 +56,8 @@ class OnnxDetector:
         header = _header(self._session, str(path))
         self.method: str = header["class"]
         self.image_shape_: tuple[int, ...] = tuple(header["image_shape"])
+        wanted: Any = (header.get("parameters") or {}).get("squaring")
+        self.squaring: Squaring = wanted if wanted in get_args(Squaring) else "squeeze"
         self.threshold_ = float(header["threshold"])
         self.n_calibrated_: int = header["n_calibrated"]
         low, high = header["normal_flagged"]

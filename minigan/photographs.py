@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minigan.checks import require
+from minigan.defaults import NORMAL
 from minigan.image_files import SUFFIXES, find_images
 
 #: Folders of masks, and of images that are not to be learned from.
 MASKS, TESTS = "ground_truth", "test"
 #: Names of masks end in one of these, as in "003_mask.png" beside "003.png".
 MASK_ENDINGS = ("_mask", "-mask")
-#: Folders whose images are taken for normal ones, wherever they are among the images to tell apart.
-NORMAL = ("good", "normal", "ok")
 #: Columns of a CSV file that hold the paths, and the labels.
 PATHS, LABELS = ("file", "path", "image"), ("label", "anomalous", "class")
 #: What means normal in a column of labels, beside `NORMAL`; everything else is an anomaly.

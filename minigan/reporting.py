@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import minigan
 from minigan import heatmaps, scoring, training
 from minigan.checks import require
-from minigan.photographs import TESTS, Chosen, is_sorted, masks_of, outside_normal, photographs
+from minigan.photographs import TESTS, Chosen, is_sorted, labels_of, masks_of, photographs
 from minigan.report_page import (
     Content,
     Html,
@@ -91,12 +91,13 @@ def _score(detector: Any, folder: Path) -> Found:
     root = folder / TESTS if (folder / TESTS).is_dir() else folder
     chosen = photographs(root)
     channels, size, _ = detector.image_shape_
-    images, files, broken = read_readable(chosen.files, size, channels)
+    images, files, broken = read_readable(chosen.files, size, channels, detector.squaring)
     scores = detector.anomaly_score(images)
-    anomalous = outside_normal(root, files)
+    labels = dict(zip(chosen.files, labels_of(chosen), strict=True))
+    anomalous = [labels[path] for path in files]
     return Found(
         detector=detector,
-        root=root,
+        root=chosen.root,
         chosen=chosen,
         files=files,
         broken=broken,
@@ -249,8 +250,8 @@ def _pixel_auroc(found: Found, heat: Callable[[Any], np.ndarray]) -> list[Html]:
         paragraph(
             f"Pixel AUROC {value:.3f}: the probability that a marked pixel is hotter than one that is not, "
             f"over {len(usable)} images, {with_mask} of them with a mask. PRO "
-            f"{metrics.pro(marked, maps):.3f}: the fraction of each marked region that is found, averaged over "
-            "false alarms up to 30 %; small defects count as much as large ones."
+            f"{metrics.pro(marked, maps):.3f}: the fraction of each marked region that is found, averaged "
+            "over false alarms up to 30 %; small defects count as much as large ones."
         )
     ]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from minigan import comparison, heatmaps, scores_file, training
 from minigan.checks import require
 from minigan.onnx_model import OnnxDetector, is_onnx
-from minigan.photographs import normal_images, photographs
+from minigan.photographs import is_list, normal_images, photographs
 from minigan.training import say
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def fit(options: argparse.Namespace) -> int:
     state = training.state_file(options.out, options.resume)
     chosen = normal_images(options.folder)
     training.check_enough(chosen)
+    chosen, images = training.read_to_learn(chosen, detector, options.strict)
     training.announce(detector, chosen, options.folder, options.method is None)
-    images = training.read(chosen.files, detector.image_size)
     baseline = comparison.fit_baseline(detector, chosen)
     code = training.train(detector, chosen, images, state)
     training.save(detector, options.out)
@@ -62,14 +62,19 @@ def score(options: argparse.Namespace) -> int:
     if learns:
         chosen = normal_images(options.train)
         training.check_enough(chosen)
+        chosen, train = training.read_to_learn(chosen, detector, options.strict)
         training.announce(detector, chosen, options.train, options.method is None)
-        train = training.read(chosen.files, detector.image_size)
-        test = training.read(files, detector.image_size, train.shape[1])
-        baseline = comparison.fit_baseline(detector, chosen)
-        code = training.train(detector, chosen, train)
+        channels, size = train.shape[1], detector.image_size
     else:
         channels, size, _ = detector.image_shape_
-        test = training.read(files, size, channels)
+    test, kept = training.read(files, size, channels, detector.squaring, options.strict)
+    if learns:
+        baseline = comparison.fit_baseline(detector, chosen)
+        code = training.train(detector, chosen, train)
+    readable = [path in set(kept) for path in files] if len(kept) < len(files) else [True] * len(files)
+    table = table[readable].reset_index(drop=True)
+    maps = [path for path, here in zip(maps, readable, strict=False) if here]
+    files = kept
     table["score"] = detector.anomaly_score(test)
     table["anomalous"] = table["score"] > detector.threshold_
     scores_file.deliver(table, options.out)
@@ -124,7 +129,7 @@ def _saved_detector(options: argparse.Namespace) -> Detector | OnnxDetector:
         "folder to learn from with --train",
     )
     asked = {"--method": options.method, "--image-size": options.image_size, "--set": options.set or None}
-    asked["--false-alarms"] = options.false_alarms
+    asked |= {"--false-alarms": options.false_alarms, "--squaring": options.squaring}
     extra = [name for name, value in asked.items() if value is not None]
     require(
         not extra,
@@ -135,14 +140,17 @@ def _saved_detector(options: argparse.Namespace) -> Detector | OnnxDetector:
 
 
 def files_and_names(where: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The image files of folders and single files, and what the table calls them.
+    """The image files of folders, CSV files and single files, and what the table calls them.
 
     In a single folder, that is the path inside the folder.
     """
     files: list[Path] = []
+    found = None
     for each in where:
-        files += [Path(each)] if os.path.isfile(each) else photographs(each).files
-    root = Path(where[0]) if len(where) == 1 and os.path.isdir(where[0]) else None
+        alone = os.path.isfile(each) and not is_list(each)
+        found = None if alone else photographs(each)
+        files += [Path(each)] if found is None else found.files
+    root = found.root if len(where) == 1 and found is not None else None
     return files, [(path if root is None else path.relative_to(root)).as_posix() for path in files]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from scipy.stats import ks_2samp
-from tqdm import tqdm
 
-from minigan.checks import is_finite_number, is_whole_number, require
-from minigan.image_files import orientation_of, read_images
+from minigan.checks import is_finite_number, is_whole_number
+from minigan.image_files import Squaring, orientation_of, read_images
 
 #: Sizes of files that are kept, the most frequent ones.
 KEPT_SIZES = 10
@@ -153,25 +151,14 @@ def drift(scores: np.ndarray, calibration: np.ndarray | None) -> str | None:
 
 
 def read_readable(
-    files: Sequence[Path], size: int, channels: int
+    files: Sequence[Path], size: int | None, channels: int | None, squaring: Squaring = "squeeze"
 ) -> tuple[np.ndarray, list[Path], dict[Path, str]]:
     """Those image files that can be read: their pixels, (n, c, h, w) uint8, their paths, and why not others.
 
     Raises:
-        ValueError: none can be read.
+        ValueError: none can be read, or they differ in size and no `size` is given.
     """
-    read: dict[Path, np.ndarray] = {}
-    broken: dict[Path, str] = {}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "expected 16-bit images")  # about them all, not about each
-        for path in tqdm(files, "images", delay=1, disable=None):
-            try:
-                read[path] = read_images([path], size, channels, channels_first=True)[0]
-            except ValueError as error:
-                broken[path] = str(error).partition(", which ")[2].partition(";")[0] or str(error)
-    require(
-        len(read) > 0,
-        f"expected image files that can be read, got {len(files)} that cannot, such as "
-        f"{str(files[0])!r}; replace them",
-    )
-    return np.stack(list(read.values())), list(read), broken
+    said: dict[Path, str] = {}
+    images = read_images(files, size, channels, channels_first=True, squaring=squaring, unreadable=said)
+    broken = {path: text.partition(", which ")[2].partition(";")[0] or text for path, text in said.items()}
+    return images, [path for path in files if path not in broken], broken

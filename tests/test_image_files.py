@@ -679,5 +679,5 @@ def test_unreadable_files_are_noted_where_that_is_asked_for(tmp_path):
     assert all(text.startswith("expected an image file, got ") for text in unreadable.values())
     with raises_sentence(ValueError, "expected an image file, got", "0.png"):
         read_images(files)
-    with raises_sentence(ValueError, "got none of 2 that can be read"):
+    with raises_sentence(ValueError, "expected image files that can be read, got 2 that cannot"):
         read_images([files[0], files[2]], unreadable={})

@@ -15,7 +15,7 @@ ALLOWED = {
     "models": CONTRACT | {"blocks", "models._pretrained", "models._subclasses"},
     "blocks": {"blocks", "checks", "images"},
     "data": {"data", "checks", "files", "image_files", "mask_files", "paths"},
-    "tables": {"tables", "data", "checks"},
+    "tables": {"tables", "data", "checks", "defaults"},
 }
 
 

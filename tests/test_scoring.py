@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -414,3 +415,94 @@ def test_compare_ranks_methods_and_says_which_to_take(bottle, capsys):
     assert rows["PCA"][3] == f"{(scores[:20] > detector.threshold_).mean():.0%}"
     assert rows["PCA"][4] == f"{(scores[20:] > detector.threshold_).mean():.0%}"
     assert any(name in advice for name in ("PCA", "NearestNeighbors")) and "Brightness" not in advice
+
+
+# ---------------------------------------------------------------------- images as they come
+
+
+def spoil(folder: Path, *names: str) -> None:
+    """Bytes that are no images, under names that promise some."""
+    for name in names:
+        (folder / name).write_bytes(b"no image")
+
+
+def test_files_that_cannot_be_read_are_left_out_and_told(bottle, capsys):
+    spoil(bottle / "train" / "good", "bad.png")
+    spoil(bottle / "test", "bad.png", "worse.png")
+    assert main(["fit", "bottle", "--out", "a.safetensors", "--method", "PCA"]) == 0
+    said = capsys.readouterr().err
+    assert "left out: 1 of 61 files, which cannot be read, such as 'bottle/train/good/bad.png'" in said
+    assert "left out: 1 that cannot be read" in said and "54 to learn from" in said
+    assert main(["score", "a.safetensors", "bottle/test", "--out", "s.csv"]) == 0
+    assert "left out: 2 of 52 files" in capsys.readouterr().err
+    table = pd.read_csv("s.csv")
+    assert len(table) == 50 and not table["file"].str.contains("bad|worse").any()
+    detector = minigan.load("a.safetensors")
+    assert detector.notes_["left_out"]["that cannot be read"] == 1
+    for name in ("bad.png", "worse.png"):
+        (bottle / "test" / name).unlink()
+    np.testing.assert_allclose(table["score"], detector.anomaly_score("bottle/test"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "bottle", "--out", "a.safetensors", "--method", "PCA", "--strict"],
+        ["score", "bottle/test", "--train", "bottle", "--method", "PCA", "--strict"],
+    ],
+)
+def test_strict_refuses_them(bottle, capsys, arguments):
+    spoil(bottle / "train" / "good", "bad.png")
+    assert main(arguments) == 2
+    assert "expected an image file, got 'bottle/train/good/bad.png'" in capsys.readouterr().err
+    assert not Path("a.safetensors").exists()
+
+
+def test_heat_maps_are_those_of_the_readable_files(bottle, capsys):
+    spoil(bottle / "test" / "good", "000.png")
+    arguments = ["score", "bottle/test", "--train", "bottle", "--method", "PCA", "--image-size", "16"]
+    assert main([*arguments, "--out", "s.csv", "--heatmaps", "maps"]) == 0
+    names = pd.read_csv("s.csv")["file"].str.replace("/", "_") + ".png"
+    assert sorted(os.listdir("maps")) == sorted(names)
+
+
+@pytest.mark.parametrize("squaring", ["crop", "pad"])
+def test_a_detector_remembers_how_images_become_square(bottle, capsys, squaring):
+    """Photographs of 8 x 16 pixels: learned from and scored in the same way, from files and in Python."""
+    rng = np.random.default_rng(0)
+    for folder, n in (("wide", 30), ("new", 5)):
+        Path(folder).mkdir()
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 256, (8, 16), dtype=np.uint8)).save(f"{folder}/{i:02}.png")
+    options = ["--method", "PCA", "--image-size", "8", "--squaring", squaring]
+    assert main(["fit", "wide", "--out", "a.safetensors", *options]) == 0
+    assert main(["score", "a.safetensors", "new", "--out", "s.csv"]) == 0
+    detector = minigan.load("a.safetensors")
+    assert detector.squaring == squaring
+    expected = minigan.PCA(image_size=8, squaring=squaring).fit("wide").anomaly_score("new")
+    np.testing.assert_allclose(pd.read_csv("s.csv")["score"], expected, rtol=1e-5)
+    squeezed = minigan.PCA(image_size=8).fit("wide").anomaly_score("new")
+    assert not np.allclose(expected, squeezed)
+    capsys.readouterr()
+    assert main(["score", "a.safetensors", "new", "--squaring", "pad"]) == 2
+    assert "expected --squaring only where a detector learns" in capsys.readouterr().err
+
+
+def test_a_list_of_images_instead_of_folders(bottle, capsys):
+    files = sorted((bottle / "test").rglob("*.png"))
+    labels = ["normal" if path.parent.name == "good" else "broken" for path in files]
+    rows = [
+        f"{path.relative_to(bottle.parent).as_posix()},{label}"
+        for path, label in zip(files, labels, strict=True)
+    ]
+    Path("list.csv").write_text("\n".join(["file,label", *rows]))
+    assert main(["fit", "list.csv", "--out", "a.safetensors", "--method", "PCA", "--image-size", "16"]) == 0
+    said = capsys.readouterr().err
+    assert f"left out: {labels.count('broken')} labelled as anomalous" in said
+    assert main(["score", "a.safetensors", "list.csv", "--out", "s.csv"]) == 0
+    assert len(pd.read_csv("s.csv")) == len(files)
+    assert main(["report", "a.safetensors", "list.csv", "--out", "r.html"]) == 0
+    assert "ROC" in Path("r.html").read_text(encoding="utf-8")
+    assert main(["threshold", "a.safetensors", "list.csv"]) == 0
+    said = capsys.readouterr().out
+    assert f"of {labels.count('broken')} anomalous images" in said

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
-from helpers import fake_record, lines, network_cells, run_by, tiny_cells
+from helpers import fake_record, lines, network_cells, raises_sentence, run_by, tiny_cells
 
 from minigan import experiments, paths, tables
+from minigan.cli import main
 from minigan.tables import Table
 
 MEASURED = [*experiments.METRICS, *experiments.COUNTS]
@@ -184,3 +185,26 @@ def test_two_processes_at_once(monkeypatch, tmp_path):
     assert frame["auroc"].notna().all() and len(lines(tmp_path / "data")) == n + 1
     assert frame["epochs"].nunique() == 2  # process ids: both had their share
     assert said.count("torch was imported: False") == 2  # nobody waits for it who only reads and writes
+
+
+# ---------------------------------------------------------------------- only some
+
+
+def test_only_what_was_asked_for_is_run(tiny, tmp_path, capsys):
+    done = experiments.reproduce(tiny, folder=tmp_path, targets=["1", "4"], seeds=[0], methods=["PCA"])
+    assert done.loc[done["auroc"].notna(), "target"].tolist() == ["1", "4"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tiny: PCA, one_class 1, seed 0: begins"
+    assert lines[1].startswith("tiny: PCA, one_class 1, seed 0: AUROC ")
+    with raises_sentence(ValueError, "expected targets out of 0, 1, 2, 3, 4, 5, got 9"):
+        experiments.reproduce(tiny, folder=tmp_path, targets=["1", "9"])
+    with raises_sentence(ValueError, "expected seeds out of 0, got 1, 2"):
+        experiments.reproduce(tiny, folder=tmp_path, seeds=[1, 2])
+
+
+def test_the_command_line_asks_for_them(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path))
+    assert main(["reproduce", tiny, "--targets", "2", "--seeds", "0", "--methods", "PCA"]) == 0
+    assert "tiny: 1 of 6 runs recorded" in capsys.readouterr().out
+    assert main(["reproduce", tiny, "--methods", "ALGAN"]) == 2
+    assert capsys.readouterr().err == "minigan: expected methods out of PCA, got ALGAN\n"

@@ -42,6 +42,7 @@ __all__ = [
     "budget_of",
     "by_method",
     "comparison",
+    "evidence",
     "in_minigan",
     "status",
     "status_markdown",
@@ -117,10 +118,10 @@ def verdict(
       by complete runs of the paper's budget. Where the mean of our judged results lies below `CHANCE`,
       nothing is reproduced, not even partly.
     """
-    return _judge(_evidence(name, metric, budget or budget_of(name, folder), folder), metric)
+    return _judge(evidence(name, metric, budget or budget_of(name, folder), folder), metric)
 
 
-def _judge(found: _Evidence, metric: str) -> Verdict:
+def _judge(found: Evidence, metric: str) -> Verdict:
     """The verdict by the rules of `verdict`."""
     budget = found.budget
     how = f", {HOW_MEASURED[metric]}" if metric in HOW_MEASURED else ""
@@ -144,8 +145,8 @@ def _judge(found: _Evidence, metric: str) -> Verdict:
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """What a verdict rests on."""
+class Evidence:
+    """What a verdict rests on; `evidence` finds it."""
 
     budget: str
     own: pd.DataFrame  # the printed results of the table's own cells, as rows of `by_method`
@@ -168,7 +169,7 @@ class _Evidence:
         return (self.judged["difference"] >= -self.margins) & (self.judged["ours"] >= CHANCE)
 
 
-def _outcome(found: _Evidence) -> str:
+def _outcome(found: Evidence) -> str:
     """The word for a table with enough runs."""
     reached = found.reached
     if found.budget in SMALL:
@@ -180,7 +181,7 @@ def _outcome(found: _Evidence) -> str:
     return "not reproduced"
 
 
-def _shortage(found: _Evidence) -> str:
+def _shortage(found: Evidence) -> str:
     """What is missing for a verdict; "" where there are enough runs."""
     if found.budget == "paper":
         few = found.recorded < found.declared
@@ -193,7 +194,7 @@ def _shortage(found: _Evidence) -> str:
     return text if few else ""
 
 
-def _differences(found: _Evidence) -> str:
+def _differences(found: Evidence) -> str:
     """How many results are reached, and how far ours are from the printed ones."""
     lowest, highest = found.judged["difference"].min(), found.judged["difference"].max()
     span = f"{lowest:+.3f}" if len(found.judged) == 1 else f"{lowest:+.3f} to {highest:+.3f}"
@@ -205,7 +206,7 @@ def _differences(found: _Evidence) -> str:
     )
 
 
-def _evidence(name: str, metric: str, budget: str, folder: str | Path | None) -> _Evidence:
+def evidence(name: str, metric: str, budget: str, folder: str | Path | None) -> Evidence:
     """The results that a table is judged by, and what must be said beside them."""
     table = tables.table(name)
     rows = by_method(name, metric, budget, folder)
@@ -241,7 +242,7 @@ def _evidence(name: str, metric: str, budget: str, folder: str | Path | None) ->
         undeclared = rows.loc[~is_own, "method"][(others == "").to_numpy()]
         remarks.append(f"{', '.join(dict.fromkeys(undeclared))} has no runs of the {budget} budget")
     remarks += _artefacts(comparison(name, metric, budget, folder).merge(own[ROW], on=ROW))
-    return _Evidence(budget, own, judged, margins, classical, remarks)
+    return Evidence(budget, own, judged, margins, classical, remarks)
 
 
 def _artefacts(rows: pd.DataFrame) -> list[str]:
@@ -269,9 +270,9 @@ def status(folder: str | Path | None = None) -> pd.DataFrame:
     for key, paper in registry.PAPERS.items():
         for method in paper.methods:
             name = _main_table(key, method)
-            found = _evidence(name, "auroc", budget_of(name, folder), folder)
+            found = evidence(name, "auroc", budget_of(name, folder), folder)
             if not found.declared:
-                found = _evidence(name, "auroc", "paper", folder)
+                found = evidence(name, "auroc", "paper", folder)
             shown = found.own if found.judged.empty else found.judged
             judgement = _judge(found, "auroc")
             rows.append(

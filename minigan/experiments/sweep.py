@@ -26,6 +26,7 @@ from filelock import Timeout
 from joblib import Parallel, delayed
 
 from minigan import tables
+from minigan.checks import require
 from minigan.experiments import records, runs
 from minigan.paths import data_folder
 from minigan.tables.cells import SEEDS, Cell
@@ -41,6 +42,9 @@ def reproduce(
     minutes: float | None = None,
     folder: str | Path | None = None,
     budget: str = "quick",
+    seeds: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Run the cells of a table that have no record, and record them; returns `results` or `overview`.
 
@@ -55,6 +59,7 @@ def reproduce(
         folder: the data folder, see `paths.data_folder`.
         budget: "quick", for two cores; "long", the paper's steps with small networks; or "paper", what the
             paper spent.
+        seeds, methods, targets: only cells with one of these; None takes all.
 
     A run whose data set is not here waits, and a line says so.
 
@@ -76,6 +81,15 @@ def reproduce(
         )
     if name is None:
         cells.sort(key=lambda cell: cell.seed)
+    for what, wanted in (("seed", seeds), ("method", methods), ("target", targets)):
+        if wanted is not None:
+            known = list(dict.fromkeys(getattr(cell, what) for cell in cells))
+            wrong = [value for value in wanted if value not in known]
+            require(
+                not wrong,
+                f"expected {what}s out of {', '.join(map(str, known))}, got {', '.join(map(str, wrong))}",
+            )
+            cells = [cell for cell in cells if getattr(cell, what) in wanted]
     missing = _missing(cells, folder)
     trainings: dict[tuple[str, ...], list[Cell]] = {}
     for cell in missing:
@@ -160,6 +174,7 @@ def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float, saves_
 
 def _train_and_record(cells: Sequence[Cell], folder: Path, saves_outputs: bool, state: Path) -> list[str]:
     """Train once, then measure and record each cell; a failure is returned as text and stops nothing else."""
+    print(f"{cells[0]}: begins", flush=True)
     try:
         trained = runs.train(cells[0], state)
     except runs.Interrupted:  # the whole sweep ends

@@ -13,14 +13,11 @@ from itertools import product
 from typing import Any
 
 from minigan.checks import require
+from minigan.defaults import BUDGETS as BUDGETS  # part of what this module declares
 
 #: What identifies a cell, in the order of the columns of a record.
 KEY = ("method", "label", "dataset", "options", "protocol", "target", "gamma", "seed", "settings", "budget")
 
-#: "quick" is for two CPU cores, with fewer and smaller images and narrower networks; "paper" is what the
-#: paper spent. "long" is between them: the paper's images, epochs and batches, but small images and narrow
-#: networks, so that it says what the number of steps alone does. A run takes up to some hours on one core.
-BUDGETS = ("quick", "long", "paper")
 SEEDS = range(3)
 
 #: Protocols that put anomalies into the training set.

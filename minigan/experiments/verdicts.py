@@ -1,0 +1,100 @@
+"""All verdicts on a paper at a glance: what its page of the book begins with, from the records alone.
+
+verdicts.of_paper("ygan")      # one row for each table and budget that has runs
+verdicts.page("ygan")          # the same as a table for the page; a click on a verdict says why
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+
+from minigan import registry, tables
+from minigan.checks import require
+from minigan.experiments import report
+from minigan.tables.cells import BUDGETS
+
+#: What a column of the records is called in the head of a table.
+EPOCHS = {"auroc": "last epoch", "auroc_selected": "selected epoch"}
+
+
+def of_paper(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | None = None) -> pd.DataFrame:
+    """The verdicts on a paper, one row for each of its tables, budget and metric.
+
+    A budget has a row as soon as one of its runs of the paper's own methods is recorded; a table without any
+    has one for the first budget in which it is declared. The paper's tables that ours do not repeat, because
+    they print no AUROC, are left out.
+
+    Args:
+        key: the paper, a key of `registry.PAPERS`.
+        metrics: columns of the records, see `report.HOW_MEASURED`; "auroc" is the last epoch.
+        folder: the data folder.
+
+    Returns columns "table" (as printed), "name" (ours), "budget", "metric", "word" and "reason" (of
+    `report.verdict`), "printed", "ours" and "classical" (means over the judged results, see `report.status`),
+    "recorded" and "declared" (runs of the paper's own methods).
+    """
+    require(key in registry.PAPERS, f"expected a paper out of {', '.join(registry.PAPERS)}, got {key!r}")
+    rows = []
+    for table in tables.TABLES.values():
+        if table.published is None or table.published[0] != key:
+            continue
+        found = {budget: report.evidence(table.name, "auroc", budget, folder) for budget in BUDGETS}
+        shown = [budget for budget in BUDGETS if found[budget].recorded]
+        declared = [budget for budget in BUDGETS if found[budget].declared]
+        for budget in shown or declared[:1]:
+            for metric in metrics:
+                judged = report.evidence(table.name, metric, budget, folder)
+                word, reason = report.verdict(table.name, metric, budget, folder)
+                means = judged.own if judged.judged.empty else judged.judged
+                rows.append(
+                    {
+                        "table": table.title.partition(", ")[2],
+                        "name": table.name,
+                        "budget": budget,
+                        "metric": metric,
+                        "word": word,
+                        "reason": reason,
+                        "printed": means["published"].mean(),
+                        "ours": means["ours"].mean(),
+                        "classical": found[budget].classical.mean(skipna=False),  # it has no epochs
+                        "recorded": judged.recorded,
+                        "declared": judged.declared,
+                    }
+                )
+    return pd.DataFrame(rows).sort_values(["table", "metric"], kind="stable", ignore_index=True)
+
+
+def page(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | None = None) -> HTML:
+    """`of_paper` as a table for a page of the book; each verdict opens and shows its reason.
+
+    Tables without any run stand below, in one sentence.
+    """
+    rows = of_paper(key, metrics, folder)
+    untested = list(dict.fromkeys(rows.loc[rows["recorded"] == 0, "table"]))
+    rows = rows[rows["recorded"] > 0]
+    heads = ["table", "does it hold?", *(["epoch"] if len(metrics) > 1 else [])]
+    heads += ["printed", "ours", "classical", "runs"]
+    lines = []
+    for row in rows.itertuples():
+        why = f"<details><summary>{escape(row.word)}</summary>{escape(row.reason)}.</details>"
+        epoch = [EPOCHS.get(row.metric, row.metric)] if len(metrics) > 1 else []
+        numbers = [_number(value) for value in (row.printed, row.ours, row.classical)]
+        runs = f"{row.recorded} of {row.declared} {row.budget}"
+        cells = [escape(row.table), why, *epoch, *numbers, runs]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    below = f"<p>Not run so far: {escape('; '.join(untested))}.</p>" if untested else ""
+    return HTML(
+        f'<div class="verdicts"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+        f"{below}</div>"
+    )
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
