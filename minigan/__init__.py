@@ -32,6 +32,7 @@ _MODULES = {
     "contract": "contract",
     "data": "data",
     "diagrams": "diagrams",
+    "exercises": "exercises",
     "experiments": "experiments",
     "exporting": "exporting",
     "flipbook": "flipbook",

@@ -2,9 +2,18 @@
 
 import build_book
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browsing import PHONE
 
 PAGES = build_book.pages()
+#: A chapter with code, formulas and figures, and one with tables of all kinds.
+LOOKED_AT = ("book/algan", "book/full_digits")
+#: Lines of code that are wider than their box, folded ones included.
+WIDE_CODE = """() => {
+    document.querySelectorAll("article details").forEach(fold => { fold.open = true });
+    return [...document.querySelectorAll("article pre")]
+        .filter(code => code.scrollWidth > code.clientWidth + 1).map(code => code.innerText.slice(0, 150));
+}"""
 
 
 @pytest.mark.parametrize("page_name", PAGES)
@@ -29,6 +38,47 @@ def test_pictures_load_and_formulas_are_set(visit, page_name):
     math = page.locator("span.math, div.math")
     assert math.count() == page.locator(".math:has(mjx-container)").count(), "a formula was not set"
     assert page.locator("mjx-merror").count() == 0
+    assert page.evaluate(WIDE_CODE) == [], "code that scrolls sideways on a laptop"
+
+
+@pytest.mark.parametrize("page_name", LOOKED_AT)
+def test_a_page_is_readable_for_all_in_light_and_in_dark(visit, page_name):
+    """axe finds nothing serious, such as text with little contrast; the theme follows the reader's system."""
+    page = visit(page_name)
+    for scheme, rules in (("light", ["wcag2a", "wcag2aa"]), ("dark", ["color-contrast"])):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("wanted => document.documentElement.dataset.theme === wanted", arg=scheme)
+        ground = "getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] / 255"
+        page.wait_for_function(f"light => {ground} > 0.5 === light", arg=scheme == "light")
+        options = {"runOnly": rules, "preload": False, "resultTypes": ["violations"]}
+        found = Axe().run(page, context="article", options=options).response["violations"]
+        serious = [v for v in found if v["impact"] in ("serious", "critical")]
+        shown = [(v["id"], v["nodes"][0]["html"][:150], v["nodes"][0]["failureSummary"]) for v in serious]
+        assert shown == [], scheme
+
+
+#: One control of each kind, on a page that has them all.
+CONTROLS = (
+    "article a",
+    "article summary",
+    ".flip-book input",
+    ".flip-book button",
+    ".bd-header-article button",
+)
+
+
+def test_the_focus_can_be_seen_on_every_kind_of_control(visit):
+    """With the Tab key: a line around links, folds, sliders and buttons, at least two pixels wide."""
+    page, seen = visit("book/algan"), {}
+    for kind in CONTROLS:
+        page.locator(f"{kind}:visible").first.focus()
+        page.keyboard.press("Shift+Tab")  # from here on the browser knows that the reader uses the keyboard
+        page.keyboard.press("Tab")
+        seen[kind] = page.evaluate(
+            "(({outlineStyle, outlineWidth}) => [outlineStyle, parseFloat(outlineWidth)])"
+            "(getComputedStyle(document.activeElement))"
+        )
+    assert {kind: line for kind, line in seen.items() if line[0] == "none" or line[1] < 2} == {}
 
 
 # What a reader sees of a flip book: its images that are shown, and what they show.

@@ -366,3 +366,44 @@ def test_a_given_axis_is_used_and_every_row_wants_a_name(both):
         plots.published_and_ours(both, ["A", "B"])
     with pytest.raises(ValueError, match="a name for each of one row or more, got 0 names for 0 rows"):
         plots.published_and_ours(both[:0], [])
+
+
+# Results of many runs
+
+
+def test_panels_compare_on_the_targets_that_all_have(capsys):
+    nan = np.nan
+    means = pd.DataFrame(
+        {"0": [0.9, 0.7, nan], "1": [0.8, nan, nan], "2": [0.7, 0.5, nan]}, index=["A (x)", "B", "never run"]
+    )
+    axes = plots.panels_by_group({"first": means.iloc[:1], "second": means.iloc[1:]}, "Which?")
+    assert capsys.readouterr().out == "Compared on 2 of 3 targets: 0, 2\n"
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in axes] == ["first", "second"]
+    written = [text.get_text() for ax in axes for text in ax.texts]
+    assert written == ["0.800", "0.600"]  # means over the targets 0 and 2
+    labels = [label.get_text() for ax in axes for label in ax.get_yticklabels()]
+    assert labels == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([[np.nan]], "no run is recorded"), ([[1, np.nan], [np.nan, 1]], "no target has runs")],
+)
+def test_panels_without_a_common_run_say_so(values, said, capsys):
+    assert plots.panels_by_group({"": pd.DataFrame(values)}, "Which?") == []
+    assert f"Which?: {said}" in capsys.readouterr().out
+
+
+def test_the_square_of_ranks_shows_numbers_and_leaves_gaps_white(capsys):
+    ranks = pd.DataFrame([[0.2, 0.9], [np.nan, np.nan]], index=["3", "4"])
+    ax = plots.rank_square(ranks, ["0", "1"], "digit left out", "Y-GAN")
+    assert texts(ax) == {"20": "#000000", "90": "#FFFFFF"}
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["3", "4"]
+    assert plots.rank_square(ranks.iloc[1:], ["0", "1"], "digit left out", "Y-GAN") is None
+    assert "no scores are saved yet" in capsys.readouterr().out
+
+
+def test_a_coloured_table_is_blue_below_guessing_and_has_dashes():
+    html = plots.colored_table(pd.DataFrame({"3": [0.0, 1.0, np.nan]}, index=["a", "b", "c"])).to_html()
+    assert "–" in html and "background-color: #5aa9d6" in html and "background-color: #f0955a" in html
+    assert "background-color: transparent" in html and "color: #f1f1f1" not in html

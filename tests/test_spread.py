@@ -1,6 +1,7 @@
 """How much of an AUROC is luck, on records that are made up."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import DIGITS, raises_sentence, write_record
 from made_up_papers import make_up
@@ -108,3 +109,20 @@ def test_readings_are_compared_in_pairs(monkeypatch, tmp_path):
     assert list(turned.index.get_level_values("label")) == ["scored_by=image", ""]
     with raises_sentence(ValueError, "expected default to be a label of one, one of '', 'scored_by=image'"):
         spread.readings("one", "another", folder=tmp_path)
+
+
+def test_differences_in_pairs_by_hand():
+    """Only splits with both runs count; a question without a pair has no row."""
+    wide = pd.DataFrame({"a": [0.9, 0.8, 0.7, np.nan], "b": [0.8, 0.7, 0.8, 0.1], "c": 4 * [np.nan]})
+    found = spread.pairs(wide, [("a", "b"), ("a", "c")])
+    assert found.to_dict("index") == {
+        "a minus b": {
+            "mean difference": "+0.033",
+            "95 % interval": "-0.100 to +0.100",
+            "first is better in": "2 of 3",
+        }
+    }
+    assert list(spread.pairs(wide, {"which?": ("b", "a")})["mean difference"]) == ["-0.033"]
+    assert spread.pairs(wide, [("a", "c")]).empty
+    with raises_sentence(ValueError, "expected columns out of ['a', 'b', 'c'], got ['d']"):
+        spread.pairs(wide, [("a", "d")])
