@@ -59,11 +59,16 @@ def limits_of(heat: np.ndarray) -> tuple[float, float]:
 
 def overlay(file: Path, heat: np.ndarray, limits: tuple[float, float]) -> Image.Image:
     """The photograph in a file, in its own size and in RGB, with its heat map (h, w) over it."""
-    import matplotlib
-
     from minigan.image_files import open_upright
 
-    photograph = open_upright(file).convert("RGB")
+    return blend(open_upright(file), heat, limits)
+
+
+def blend(image: Image.Image, heat: np.ndarray, limits: tuple[float, float]) -> Image.Image:
+    """An image in RGB with its heat map (h, w) over it, enlarged to its size; `limits` as of `limits_of`."""
+    import matplotlib
+
+    photograph = image.convert("RGB")
     low, high = limits
     strength = np.clip((heat - low) / max(high - low, 1e-12), 0, 1)
     colours = matplotlib.colormaps["inferno"](strength, bytes=True)

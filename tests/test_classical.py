@@ -191,3 +191,19 @@ def test_identical_training_images_give_finite_scores(name, split):
 def test_settings_that_cannot_work(name, settings, sentence, split):
     with pytest.raises(ValueError, match=sentence):
         make(name, **settings).fit(split.train)
+
+
+def test_pca_says_where_and_its_map_adds_up_to_the_score():
+    digits = data.load("digits", size=16)
+    detector = minigan.PCA().fit(digits.images[digits.labels == 0])
+    x = digits.images[:40]
+    maps, x_hat = detector.anomaly_map(x), detector.reconstruct(x)
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), detector.anomaly_score(x), rtol=1e-5)
+    inside = (np.abs(x_hat) < 1)[:, 0]  # the others are clipped
+    np.testing.assert_allclose(maps[inside], (rows(x).reshape(x.shape) - x_hat[:, 0])[inside] ** 2, atol=1e-5)
+    spoiled = x[:1].copy()
+    spoiled[0, 2:5, 2:5] = 255  # where this zero has no ink
+    heat = detector.anomaly_map(spoiled)[0]
+    assert heat[2:5, 2:5].mean() > 5 * np.median(heat)
+    with pytest.raises(ValueError, match="expected images, got vectors of length 2, which cannot be drawn"):
+        minigan.PCA().fit(data.toy("moons", 30)).anomaly_map(data.toy("moons", 3))

@@ -26,6 +26,7 @@ Not in this file: features. Each class also takes (n, d) vectors, from any netwo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -157,8 +158,26 @@ class PCA(ClassicalDetector):
             return decomposition.PCA(count, svd_solver="full").fit(x)
 
     def score_step(self, x: np.ndarray) -> np.ndarray:
-        x_hat = self.model_.inverse_transform(self.model_.transform(x))
-        return ((x - x_hat) ** 2).mean(axis=1)
+        return ((x - self._project(x)) ** 2).mean(axis=1)
+
+    def reconstruct(self, images: Any) -> np.ndarray:
+        """Images as the main directions alone give them, clipped to [-1, 1]: (n, c, h, w) float32."""
+        return self._map_images(lambda x: np.clip(self._project(x), -1, 1), images)
+
+    def anomaly_map(self, images: Any) -> np.ndarray:
+        """Squared error of each pixel, mean over the channels: (n, h, w) float32. Its mean is the score."""
+        return self._map_images(lambda x: (x - self._project(x)) ** 2, images).mean(axis=1)
+
+    def _project(self, x: np.ndarray) -> np.ndarray:
+        return self.model_.inverse_transform(self.model_.transform(x))
+
+    def _map_images(self, function: Callable[[np.ndarray], np.ndarray], images: Any) -> np.ndarray:
+        """Apply a function of rows, (n, d) -> (n, d), to images: (n, c, h, w) float32."""
+        self._check_fitted()
+        x = self._like_training(images)
+        require(x.ndim == 4, f"expected images, got vectors of length {x.shape[1]}, which cannot be drawn")
+        parts = [function(_rows(part)).astype(np.float32) for part in x.split(1000)]
+        return np.concatenate(parts).reshape(tuple(x.shape))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
