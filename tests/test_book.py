@@ -11,9 +11,14 @@ from urllib.parse import unquote, urlsplit
 
 import build_book
 import nbformat
+import page_frame
 import pytest
+import social_card
 from bs4 import BeautifulSoup
+from PIL import Image, ImageChops, ImageStat
 from plain_docstrings import to_rst
+
+import minigan
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = build_book.pages()
@@ -76,10 +81,32 @@ def test_every_figure_of_a_chapter_has_alt_text(path):
             assert len(alt) > 20, f"metadata.mystnb.image.alt of the cell that begins {cell.source[:80]!r}"
 
 
+#: Tags of cells whose code is folded or absent.
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+
+
+def visible(cells: list) -> list:
+    """The cells whose code a reader sees without a click."""
+    return [cell for cell in cells if not FOLDED & set(cell.metadata.get("tags", []))]
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
 def test_code_fits_the_page(path):
     for cell in code_cells(path):
         assert max(map(len, cell.source.splitlines())) <= 88, cell.source
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_a_chapter_shows_little_code(path):
+    """Model, loss, loop, metric; what draws, prints tables or reads records is folded or in the library."""
+    lines = [line for cell in visible(code_cells(path)) for line in cell.source.splitlines() if line.strip()]
+    assert len(lines) <= 60, f"{len(lines)} visible lines of code; fold cells with the tag hide-input"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_marks_for_the_tests_are_tags_that_no_reader_sees(path):
+    marked = [cell for cell in code_cells(path) if "NBVAL_" in cell.source]
+    assert not marked, "use the tag nbval-check-output"
 
 
 def test_book_builds_without_a_warning(book_html):
@@ -120,7 +147,72 @@ def test_page_loads_nothing_from_the_web(book_html, page):
 
 def test_bibliography_lists_every_entry(book_html):
     entries = (ROOT / "book" / "references.bib").read_text(encoding="utf-8").count("\n@")
-    assert len(soup(book_html / "book" / "bibliography.html").select("div.citation")) == entries
+    page = soup(book_html / "book" / "bibliography.html")
+    assert len(page.select("div.citation")) == entries
+    assert page.select('.citation-list[role="list"]') == []  # a list for screen readers has items
+
+
+# ---------------------------------------------------------------------- what surrounds the text
+
+
+@pytest.mark.parametrize("page", [*PAGES, "404"])
+def test_a_page_says_what_it_is_and_who_made_it(book_html, page):
+    document = soup(book_html / f"{page}.html")
+    (description,) = document.select('meta[name="description"]')
+    assert 60 < len(description["content"]) <= page_frame.LONGEST
+    title = document.select_one('meta[property="og:title"]')["content"]
+    assert title and title in document.title.text
+    (icon,) = document.select('link[rel~="icon"]')
+    assert (book_html / f"{page}.html").parent.joinpath(icon["href"]).resolve().exists()
+    footer = document.select_one(".bd-footer-content").text
+    assert f"minigan {minigan.__version__}, 20" in footer
+
+
+def test_descriptions_differ_between_chapters(book_html):
+    pages = [soup(book_html / f"book/{name}.html") for name in IDS]
+    assert len({page.select_one('meta[name="description"]')["content"] for page in pages}) == len(pages)
+
+
+def test_no_page_runs_code_on_a_server_of_others(book_html):
+    for page in PAGES:
+        assert "thebe" not in (book_html / f"{page}.html").read_text(encoding="utf-8").lower()
+
+
+def test_the_social_card_is_what_the_script_draws(book_html):
+    drawn = social_card.draw(social_card.STATIC / "readme.png")
+    with Image.open(book_html / page_frame.CARD) as published:
+        assert published.size == drawn.size == (1200, 630)
+        difference = ImageChops.difference(published.convert("RGB"), drawn.convert("RGB"))
+    assert max(ImageStat.Stat(difference).mean) < 2  # letters may differ with the version of Pillow
+    assert (book_html / page_frame.CARD).stat().st_size < 100_000
+
+
+def test_an_unpublished_book_has_no_addresses_of_its_own(book_html):
+    assert not (book_html / "sitemap.xml").exists()
+    assert soup(book_html / "book/algan.html").select('[property="og:url"], [rel="canonical"], base') == []
+
+
+def test_a_published_book_names_its_addresses(tmp_path, monkeypatch):
+    """A small book, built as in the workflow that publishes."""
+    monkeypatch.setenv("MINIGAN_BOOK_URL", "https://example.org/minigan")
+    monkeypatch.setenv("MINIGAN_REPOSITORY", "https://github.com/someone/minigan")
+    small_book(tmp_path, '# Hello\n\nA <"page"> with a first paragraph that is long enough to describe it.\n')
+    config = {"title": "small", "only_build_toc_files": True}
+    config |= {"sphinx": {"local_extensions": {"page_frame": str(ROOT / "book" / "_extensions")}}}
+    (tmp_path / "_config.yml").write_text(json.dumps(config), encoding="utf-8")
+    build_book.build(tmp_path, tmp_path)
+    html = tmp_path / "_build" / "html"
+    assert "<loc>https://example.org/minigan/hello.html</loc>" in (html / "sitemap.xml").read_text()
+    page, lost = soup(html / "hello.html"), soup(html / "404.html")
+    shown = {tag.get("property") or tag.get("name"): tag.get("content") for tag in page.select("meta")}
+    assert shown["og:url"] == "https://example.org/minigan/hello.html"
+    assert shown["og:image"] == "https://example.org/minigan/_static/social-card.png"
+    assert shown["description"].startswith("A <") and shown["twitter:card"] == "summary_large_image"
+    assert page.select_one('link[rel="canonical"]')["href"] == shown["og:url"]
+    assert page.select('a[href="https://github.com/someone/minigan"]')
+    assert lost.select_one("base")["href"] == "https://example.org/minigan/"
+    links = [a["href"] for a in lost.select("article a[href]") if not a["href"].startswith("#")]
+    assert links == ["hello.html", "search.html"]
 
 
 # ---------------------------------------------------------------------- the build script, on a small book
