@@ -68,6 +68,7 @@ def execute(path: Path, cell_timeout: int) -> None:
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     tidy(notebook)
+    fold(notebook)
     nbformat.write(notebook, path)
 
 
@@ -95,6 +96,34 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
                 outputs.append(output)
         if cell.cell_type == "code":
             cell["outputs"] = outputs
+
+
+#: What JupyterLab hides of a cell with a tag of Jupyter Book, which folds or removes it.
+FOLDED = {
+    "hide-cell": {"source_hidden", "outputs_hidden"},
+    "remove-cell": {"source_hidden", "outputs_hidden"},
+    "hide-input": {"source_hidden"},
+    "remove-input": {"source_hidden"},
+    "hide-output": {"outputs_hidden"},
+}
+
+
+def fold(notebook: nbformat.NotebookNode) -> bool:
+    """Hide in JupyterLab what the tags hide in the book, in place; whether that changed anything."""
+    changed = False
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        folded = set().union(*(FOLDED.get(tag, ()) for tag in cell.metadata.get("tags", [])))
+        before = cell.metadata.get("jupyter", {})
+        after = {key: value for key, value in before.items() if key not in FOLDED["hide-cell"]}
+        after |= dict.fromkeys(sorted(folded), True)
+        if after != before:
+            cell.metadata["jupyter"] = after
+            changed = True
+        if not after:
+            cell.metadata.pop("jupyter", None)
+    return changed
 
 
 def build(output: Path, root: Path = ROOT) -> Path:
