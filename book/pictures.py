@@ -28,11 +28,8 @@ from sklearn.manifold import TSNE
 from torch import nn
 
 from minigan import (
-    AGAD,
     PCA,
     YGAN,
-    GANomaly,
-    PaDiM,
     PatchCore,
     data,
     experiments,
@@ -44,8 +41,7 @@ from minigan import (
     tables,
 )
 from minigan.blocks.progressive import PixelNorm
-from minigan.detector import Detector
-from minigan.images import as_tensor, resize, to_float
+from minigan.images import as_tensor, to_float
 from minigan.tables import Cell
 
 FOLDER = Path(__file__).parent / "_static" / "pictures"
@@ -193,45 +189,6 @@ def data_mvtec_heatmaps() -> Image.Image:
         over = [heatmaps.blend(p, heat, limits) for p, heat in zip(photographs, maps, strict=True)]
         sheets[title] = plots.image_grid(np.stack([np.asarray(p) for p in over]), 8, scale=1)
     return below(sheets)
-
-
-#: Where four methods look for defects: title -> detector, side of the images in pixels.
-LOCALISING: dict[str, tuple[Detector, int]] = {
-    "PaDiM": (PaDiM(backbone="efficientnet_lite0"), 224),
-    "PatchCore": (PatchCore(coreset=0.01), 224),
-    "AGAD": (AGAD(generator="unet++", width=8, batch_size=32, epochs=100, progress=False), 64),
-    "GANomaly": (GANomaly(width=16, epochs=200, progress=False), 64),
-}
-
-
-def localisation(category: str) -> Image.Image:
-    """A defect of each kind, and where four methods find it, with pixel AUROC and PRO over all test images.
-
-    Masks are compared in 224 x 224 pixels; maps of smaller images are enlarged to that size.
-    """
-    full = data.load("mvtec", category=category, size=224)
-    split = protocols.defects(full, seed=0, validation=0)
-    kinds = full.labels[split.test_index]
-    shown = [some(np.flatnonzero(kinds == kind), 2)[0] for kind in range(1, len(full.classes))]
-    shown += [some(np.flatnonzero(kinds == kind), 2)[1] for kind in range(1, len(full.classes))]
-    photographs = [Image.fromarray(split.test[i]) for i in shown]
-    assert full.masks is not None
-    marked = full.masks[split.test_index] > 0
-    red = [np.where(marked[i][..., None], np.uint8([214, 39, 40]), split.test[i]) for i in shown]
-    columns = len(shown)
-    sheets = {"Defects, marked by hand": plots.image_grid(np.stack(red), columns, scale=1)}
-    for title, (detector, size) in LOCALISING.items():
-        small = data.load("mvtec", category=category, size=size).images
-        maps = detector.fit(small[split.train_index]).anomaly_map(small[split.test_index])
-        large = resize(torch.from_numpy(maps)[:, None], 224)[:, 0].numpy()
-        measured = f"pixel AUROC {metrics.auroc(marked.ravel(), large.ravel()):.3f}"
-        measured += f", PRO {metrics.pro(marked, large):.3f}"
-        limits = heatmaps.limits_of(large)
-        over = [heatmaps.blend(p, large[i], limits) for p, i in zip(photographs, shown, strict=True)]
-        pixels = np.stack([np.asarray(each) for each in over])
-        sheets[f"{title}: {measured}"] = plots.image_grid(pixels, columns, scale=1)
-    picture = below(sheets)
-    return picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
 
 
 SPECIES = {"species": ["apple", "strawberry"], "size": 96}
@@ -565,8 +522,6 @@ PICTURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
     "data-mvtec": (data_mvtec, ("mvtec",)),
     "data-mvtec-screws": (data_mvtec_screws, ("mvtec",)),
     "data-mvtec-heatmaps": (data_mvtec_heatmaps, ("mvtec",)),
-    "mvtec-localisation-bottle": (lambda: localisation("bottle"), ("mvtec",)),
-    "mvtec-localisation-transistor": (lambda: localisation("transistor"), ("mvtec",)),
     "data-plantvillage": (data_plantvillage, ("plantvillage",)),
     "data-plantvillage-backgrounds": (data_plantvillage_backgrounds, ("plantvillage",)),
     "ygan-figure-6": (lambda: hybrids("ygan-1", "0", 48), ("mnist",)),
