@@ -296,7 +296,8 @@ def test_jupyterlab_folds_solutions_and_lists_chapters_in_order(jupyterlab, brow
     page.goto(f"{url}?token={token}")
     page.get_by_role("link", name="Zebra").click()  # `make lab` opens the welcome page; its links work
     page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) h1:has-text('Zebra')").wait_for()
-    page.locator("details").first.wait_for()
+    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    panel.locator("details").nth(1).wait_for()  # both boxes, which are drawn one after the other
     listed = page.locator(".jp-DirListing-itemText").all_inner_texts()
     assert listed == ["00-intro.ipynb", "01-zebra.ipynb", "02-ape.ipynb", "03-glossary.ipynb"]
 
