@@ -23,6 +23,8 @@ import itertools
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import minigan
@@ -84,12 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minigan {minigan.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(run.__name__, help=text, description=text)
+    def command(run: Callable[[argparse.Namespace], int] | str, text: str) -> argparse.ArgumentParser:
+        """Declare a command: a function here, or "module.function", imported when it is asked for."""
+        if isinstance(run, str):
+            module, _, name = run.partition(".")
+            run = partial(_elsewhere, module, name)
+        else:
+            name = run.__name__
+        added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         return added
 
-    sub = command(fit, "learn from a folder of normal images and save the detector")
+    sub = command("scoring.fit", "learn from a folder of normal images and save the detector")
     sub.add_argument("folder", help=NORMAL_IMAGES)
     sub.add_argument("--out", required=True, metavar="FILE", help="where the detector is saved")
     sub.add_argument(
@@ -99,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_training_options(sub)
 
-    sub = command(score, "score images with a saved detector, or with one that learns first")
+    sub = command("scoring.score", "score images with a saved detector, or with one that learns first")
     sub.add_argument(
         "images",
         nargs="+",
@@ -116,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         help="save each image with a heat map over it; colours compare the images of this call",
     )
 
-    sub = command(compare, "try several methods on the same images and say which one to take")
+    sub = command("comparison.compare", "try several methods on the same images and say which one to take")
     sub.add_argument("train", help=NORMAL_IMAGES)
     sub.add_argument(
         "test",
@@ -132,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_image_size(sub)
 
-    sub = command(report, "score images with a saved detector and write a report, one HTML file")
+    sub = command("reporting.report", "score images with a saved detector and write a report, one HTML file")
     sub.add_argument("model", help="a saved detector")
     sub.add_argument(
         "folder",
@@ -141,11 +149,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", required=True, metavar="FILE", help="where the report is written")
 
-    sub = command(export, "write a saved detector as an ONNX file, which scores without PyTorch")
+    sub = command("exporting.export", "write a saved detector as an ONNX file, which scores without PyTorch")
     sub.add_argument("model", help="a saved detector")
     sub.add_argument("--out", required=True, metavar="FILE.onnx", help="where the ONNX file is written")
 
-    sub = command(threshold, "set the threshold of a saved detector anew")
+    sub = command("thresholds.threshold", "set the threshold of a saved detector anew")
     sub.add_argument("model", help="a saved detector; it is replaced unless --out is given")
     sub.add_argument(
         "folder",
@@ -176,6 +184,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("table", nargs="?", help="default: an overview of all")
     _add_budget(sub)
     return parser
+
+
+def _elsewhere(module: str, name: str, options: argparse.Namespace) -> int:
+    return getattr(import_module(f"minigan.{module}"), name)(options)
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -227,48 +239,6 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 # ---------------------------------------------------------------------- the commands
 
 # What takes long to import is imported inside the commands, so that --help is quick.
-
-
-def fit(options: argparse.Namespace) -> int:
-    """Learn from a folder of normal images and save the detector."""
-    from minigan import scoring
-
-    return scoring.fit(options)
-
-
-def score(options: argparse.Namespace) -> int:
-    """Scores of images, as a table."""
-    from minigan import scoring
-
-    return scoring.score(options)
-
-
-def compare(options: argparse.Namespace) -> int:
-    """Several methods on the same images."""
-    from minigan import comparison
-
-    return comparison.compare(options)
-
-
-def report(options: argparse.Namespace) -> int:
-    """One HTML file about a detector and images that it scores."""
-    from minigan import reporting
-
-    return reporting.report(options)
-
-
-def threshold(options: argparse.Namespace) -> int:
-    """Another threshold for a saved detector."""
-    from minigan import thresholds
-
-    return thresholds.threshold(options)
-
-
-def export(options: argparse.Namespace) -> int:
-    """A saved detector as an ONNX file."""
-    from minigan import exporting
-
-    return exporting.export(options)
 
 
 def methods(options: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """Masks on disk: which pixels of a photograph somebody marked, whatever the tool wrote. Imports no torch.
 
-marked = read_masks(files, (64, 64))       # (n, 64, 64) bool
+    marked = read_masks(files, (64, 64))       # (n, 64, 64) bool
+
+What counts as marked, `read_masks` says.
 """
 
 from __future__ import annotations

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from minigan import checkpoint
 from minigan.blocks import ReplayBuffer
 from minigan.checks import require
 from minigan.files import replacing
+from minigan.image_files import reason
 
 if TYPE_CHECKING:
     from minigan.neural import NeuralDetector
@@ -76,7 +78,13 @@ class Keeper:
             "with other settings, images or labels, or with another version; pass the same ones, or delete "
             "the file",
         )
-        _restore(detector, state)
+        try:
+            _restore(detector, state)
+        except checkpoint.DAMAGED as error:  # written on another device, or by another version of the method
+            raise ValueError(
+                f"expected a state that fits the networks of {type(detector).__name__}, got "
+                f"{str(self.path)!r} ({reason(error)}); delete the file to begin anew"
+            ) from error
         self.seconds_before = sum(row["seconds"] for row in state["rows"])
         return state["rows"]
 

@@ -39,6 +39,18 @@ def kill_after(epochs, monkeypatch):
     monkeypatch.setattr(Keeper, "after_epoch", then_die)
 
 
+def interrupt_in_the_third_epoch(monkeypatch):
+    """As Ctrl-C would."""
+    start = GANomaly.start_epoch
+
+    def start_epoch(self):
+        start(self)
+        if self.epoch_ == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(GANomaly, "start_epoch", start_epoch)
+
+
 def fit(path, detector, *data, every=0.0, **more):
     with resuming.kept_in(path, detector, every):
         return detector.fit(*data, **more)
@@ -123,6 +135,20 @@ def test_the_state_of_another_training_is_refused(tmp_path, monkeypatch):
     fit(path, GANomaly(**SMALL | {"progress": True}, epochs=3, contamination=0.2), images)  # these may differ
 
 
+def test_a_state_of_other_networks_is_refused(tmp_path, monkeypatch):
+    """As after a change of the method: the same settings, and other layers."""
+    path = tmp_path / "state"
+    with monkeypatch.context() as patch:
+        kill_after(1, patch)
+        with pytest.raises(Killed):
+            fit(path, GANomaly(**SMALL, epochs=3), zeros(40))
+    state = torch.load(path, weights_only=True)
+    state["states"]["D"].popitem()
+    torch.save(state, path)
+    with raises_sentence(ValueError, "expected a state that fits the networks of GANomaly", "to begin anew"):
+        fit(path, GANomaly(**SMALL, epochs=3), zeros(40))
+
+
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04 half a zip file"])
 def test_a_damaged_state_is_refused(tmp_path, content):
     path = tmp_path / "state"
@@ -146,22 +172,21 @@ def test_a_state_runs_no_code(tmp_path):
 
 
 def test_a_short_training_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "save", lambda *_: pytest.fail("written"))
+    written, save = [], torch.save
+    monkeypatch.setattr(
+        torch, "save", lambda state, path: written.append(len(state["rows"])) or save(state, path)
+    )
     fit(tmp_path / "state", GANomaly(**SMALL, epochs=3), zeros(40), every=60)
+    assert written == []
+    fit(tmp_path / "state", GANomaly(**SMALL, epochs=3), zeros(40), every=0)
+    assert written == [1, 2, 3]
 
 
 def test_ctrl_c_leaves_the_state(tmp_path, monkeypatch):
     """What was learned can be used, and the training can go on."""
     path, images = tmp_path / "state", zeros(40)
-    start = GANomaly.start_epoch
-
-    def interrupted_in_the_third(self):
-        start(self)
-        if self.epoch_ == 3:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(GANomaly, "start_epoch", interrupted_in_the_third)
+        interrupt_in_the_third_epoch(patch)
         with pytest.warns(UserWarning, match="interrupted in epoch 3"):
             stopped = fit(path, GANomaly(**SMALL, epochs=4), images)
     assert len(stopped.history_) == 2 and path.exists()
@@ -226,15 +251,8 @@ def test_fit_after_kill_9_ends_with_the_same_scores(photographs, capsys):
 
 
 def test_an_interrupted_fit_says_that_it_can_go_on(photographs, capsys, monkeypatch):
-    start = GANomaly.start_epoch
-
-    def interrupted_in_the_third(self):
-        start(self)
-        if self.epoch_ == 3:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(GANomaly, "start_epoch", interrupted_in_the_third)
+        interrupt_in_the_third_epoch(patch)
         assert main(command(epochs=5)) == terminal.INTERRUPTED
     assert "'a.safetensors.training' keeps the state of the training" in capsys.readouterr().err
     assert main(command("--resume", epochs=5)) == 0

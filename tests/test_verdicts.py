@@ -46,7 +46,7 @@ def test_one_table_by_two_epochs(made_up):
 
 
 def test_the_page_shows_what_was_run_and_lists_the_rest(made_up):
-    page = BeautifulSoup(verdicts.page("ygan", folder=made_up.folder).data, "html.parser")
+    page = BeautifulSoup(verdicts.page("ygan", folder=made_up.folder)._repr_html_(), "html.parser")
     (row,) = page.select("tbody tr")
     cells = [cell.get_text() for cell in row.find_all("td")]
     word, reason = report.verdict("one", folder=made_up.folder)

@@ -1,18 +1,20 @@
 """All verdicts on a paper at a glance: what its page of the book begins with, from the records alone.
 
-verdicts.of_paper("ygan")      # one row for each table and budget that has runs
-verdicts.page("ygan")          # the same as a table for the page; a click on a verdict says why
+    verdicts.of_paper("ygan")      # one row for each table and budget that has runs
+    verdicts.page("ygan")          # the same as a table for the page; a click on a verdict says why
+
+Nothing is decided here: the words and their reasons are those of `report.verdict`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 
 from minigan import registry, tables
 from minigan.checks import require
@@ -21,6 +23,16 @@ from minigan.tables.cells import BUDGETS
 
 #: What a column of the records is called in the head of a table.
 EPOCHS = {"auroc": "last epoch", "auroc_selected": "selected epoch"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A table as HTML; a notebook shows it as a cell's last value."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
 
 
 def of_paper(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | None = None) -> pd.DataFrame:
@@ -70,7 +82,7 @@ def of_paper(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path |
     return pd.DataFrame(rows).sort_values(["table", "metric"], kind="stable", ignore_index=True)
 
 
-def page(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | None = None) -> HTML:
+def page(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | None = None) -> Page:
     """`of_paper` as a table for a page of the book; each verdict opens and shows its reason.
 
     Tables without any run stand below, in one sentence.
@@ -90,7 +102,7 @@ def page(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | Non
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{name}</th>" for name in heads)
     below = f"<p>Not run so far: {escape('; '.join(untested))}.</p>" if untested else ""
-    return HTML(
+    return Page(
         f'<div class="verdicts"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
         f"{below}</div>"
     )
