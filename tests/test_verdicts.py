@@ -6,7 +6,7 @@ from helpers import raises_sentence
 from made_up_papers import make_up, record_some
 
 from minigan import report, tables
-from minigan.experiments import verdicts
+from minigan.experiments import compare, verdicts
 
 
 @pytest.fixture
@@ -55,3 +55,28 @@ def test_the_page_shows_what_was_run_and_lists_the_rest(made_up):
     assert row.find("summary").get_text() == word  # why it is so opens by a click or a key
     with raises_sentence(ValueError, "expected a paper out of", "got 'gan'"):
         verdicts.page("gan")
+
+
+def test_long_runs_stand_beside_the_quick_ones(made_up):
+    assert compare.by_budget("one", folder=made_up.folder).empty
+    assert "No long run" in verdicts.more_steps("one", folder=made_up.folder).html
+    made_up.record("one", "long", 0.95, "0")
+    made_up.record("one", "long", 0.99, "0", method="PCA")
+    made_up.record("one", "long", 0.3, "1", seed=1)
+    made_up.record("three", "long", 0.6, "0", label="ablation=A1")
+
+    found = compare.by_budget("one", "three", folder=made_up.folder)  # "three" has the rows of "one", too
+    ours = ("digits", 0.0, "YGAN", "", "0")
+    assert len(found) == 4 and found.index.is_unique
+    assert found.loc[ours, "quick"] == pytest.approx(0.9) and found.loc[ours, "long"] == 0.95
+    assert found.loc[ours, ["seeds of quick", "seeds of long", "seeds of paper"]].tolist() == [3, 1, 0]
+    assert found.loc[ours, "published"] == 0.9
+
+    page = BeautifulSoup(
+        verdicts.more_steps("one", "three", folder=made_up.folder)._repr_html_(), "html.parser"
+    )
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in page.select("tbody tr")]
+    assert rows[0] == ["digits, 0", "YGAN", "0.900 (3)", "0.950 (1)", "0.900"]
+    assert ["digits, 0", "YGAN, ablation A1", "–", "0.600 (1)", "–"] in rows
+    assert "raises 1 of 2 results of networks" in page.p.get_text()  # PCA is not trained step by step
+    assert "by -0.075 on average (-0.200 to +0.050)" in page.p.get_text()

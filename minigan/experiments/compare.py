@@ -2,6 +2,7 @@
 
     report.comparison("ygan-1")      # one row for each number: printed, ours, spread over seeds, difference
     report.by_method("ygan-1")       # the same, averaged over the targets that we ran
+    report.by_budget("ygan-1")       # small runs, long runs and printed: what more steps change
 
 Rows come from the paper's table and from the cells of ours (`minigan.tables`), numbers from `data/published/`
 and from `data/results/`. Where we have no run, "ours" is NaN; where the paper has no number, "published" is.
@@ -18,6 +19,7 @@ import pandas as pd
 from minigan import metrics, registry, tables
 from minigan.checks import require
 from minigan.experiments import published, records
+from minigan.tables.cells import BUDGETS
 
 #: What names a result, in ours and in the paper's tables ("label" is "setting" there).
 RESULT = ["dataset", "gamma", "method", "label", "target"]
@@ -155,6 +157,40 @@ def by_method(
             }
         )
     return pd.DataFrame(found)
+
+
+def by_budget(*names: str, metric: str = "auroc", folder: str | Path | None = None) -> pd.DataFrame:
+    """What more training changes: the same results in every budget that was run, side by side.
+
+    Only results that have a run of the long or of the paper's budget, as there are far more of the quick one.
+    Beside the number of steps, budgets differ in images, batches and widths (`tables.settings`).
+
+    Args:
+        names: tables, of a paper or of readings of it; a result that several have is taken from the first.
+        metric: an AUROC of the records.
+        folder: the data folder.
+
+    Returns one row per result, indexed by `RESULT`, in the order of the tables' cells: a column for each
+    budget, the mean over seeds; "seeds of quick" and so on, how many they are; "published", NaN where the
+    paper has none.
+    """
+    found = []
+    for name in names:
+        columns: dict[str, pd.Series] = {}
+        for budget in BUDGETS:
+            runs = records.results(name, folder, budget).groupby(RESULT, sort=False)[metric]
+            columns |= {budget: runs.mean().astype(float), f"seeds of {budget}": runs.count()}
+        order = columns["long"].index.union(columns["paper"].index, sort=False)
+        frame = pd.concat({column: each.reindex(order) for column, each in columns.items()}, axis=1)
+        frame["published"] = np.nan
+        if tables.table(name).published is not None:
+            rows = published.table(*repeated(name)).rename(columns={"setting": "label"})
+            frame["published"] = rows[rows["metric"] == "auroc"].set_index(RESULT)["value"].reindex(order)
+        found.append(frame[frame[["long", "paper"]].notna().any(axis=1)])
+    together = pd.concat(found)
+    counts = [f"seeds of {budget}" for budget in BUDGETS]
+    together[counts] = together[counts].fillna(0).astype(int)
+    return together[~together.index.duplicated()]
 
 
 class _Reference(NamedTuple):

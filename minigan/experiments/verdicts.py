@@ -2,6 +2,7 @@
 
     verdicts.of_paper("ygan")      # one row for each table and budget that has runs
     verdicts.page("ygan")          # the same as a table for the page; a click on a verdict says why
+    verdicts.more_steps("ygan-1")  # the long runs beside the quick ones, and what they change in a sentence
 
 Nothing is decided here: the words and their reasons are those of `report.verdict`.
 """
@@ -16,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from minigan import names as names_of
 from minigan import registry, tables
 from minigan.checks import require
-from minigan.experiments import report
+from minigan.experiments import compare, report
 from minigan.tables.cells import BUDGETS
 
 #: What a column of the records is called in the head of a table.
@@ -105,6 +107,44 @@ def page(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | Non
     return Page(
         f'<div class="verdicts"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
         f"{below}</div>"
+    )
+
+
+def more_steps(*names: str, folder: str | Path | None = None) -> Page:
+    """What the number of steps alone does: `compare.by_budget` of some tables as a table for a page.
+
+    A sentence below says how often the long run is better than the quick one, over all methods that are
+    trained in steps.
+    """
+    rows = compare.by_budget(*names, folder=folder)
+    rows = rows[rows["long"].notna()]
+    if rows.empty:
+        return Page("<p>No long run of these tables is recorded so far.</p>")
+    printed = rows["published"].notna().any()
+    lines = []
+    for (dataset, gamma, method, label, target), row in rows.iterrows():
+        extra = f", {gamma:g} labelled" if gamma else ""
+        what = f"{method}, {label}" if label else method
+        runs = [f"{row[budget]:.3f} ({row[f'seeds of {budget}']:.0f})" for budget in ("quick", "long")]
+        runs = [
+            text if row[f"seeds of {b}"] else "–" for b, text in zip(("quick", "long"), runs, strict=True)
+        ]
+        cells = [names_of.readable(f"{dataset}, {target}{extra}"), names_of.readable(what), *runs]
+        cells += [_number(row["published"])] if printed else []
+        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    heads = ["left-out or normal class", "method", "quick (seeds)", "long (seeds)"]
+    head = "".join(f"<th>{name}</th>" for name in [*heads, *(["printed"] if printed else [])])
+    trained = rows[~rows.index.get_level_values("method").isin(tables.CLASSICAL)].dropna(subset=["quick"])
+    gain = trained["long"] - trained["quick"]
+    said = ""
+    if len(gain):
+        said = (
+            f"<p>The long training raises {int((gain > 0).sum())} of {len(gain)} results of networks, "
+            f"by {gain.mean():+.3f} on average ({gain.min():+.3f} to {gain.max():+.3f}).</p>"
+        )
+    return Page(
+        f'<div class="verdicts"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+        f"{said}</div>"
     )
 
 
