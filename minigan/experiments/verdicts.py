@@ -125,11 +125,10 @@ def more_steps(*names: str, folder: str | Path | None = None) -> Page:
     for (dataset, gamma, method, label, target), row in rows.iterrows():
         extra = f", {gamma:g} labelled" if gamma else ""
         what = f"{method}, {label}" if label else method
-        runs = [f"{row[budget]:.3f} ({row[f'seeds of {budget}']:.0f})" for budget in ("quick", "long")]
-        runs = [
-            text if row[f"seeds of {b}"] else "–" for b, text in zip(("quick", "long"), runs, strict=True)
-        ]
-        cells = [names_of.readable(f"{dataset}, {target}{extra}"), names_of.readable(what), *runs]
+        cells = [names_of.readable(f"{dataset}, {target}{extra}"), names_of.readable(what)]
+        for budget in ("quick", "long"):
+            seeds = int(row[f"seeds of {budget}"])
+            cells.append(f"{row[budget]:.3f} ({seeds})" if seeds else "–")
         cells += [_number(row["published"])] if printed else []
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     heads = ["left-out or normal class", "method", "quick (seeds)", "long (seeds)"]
