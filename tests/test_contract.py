@@ -976,12 +976,15 @@ def other_values(name: str) -> dict[str, object]:
 def test_a_file_scores_as_the_detector_that_wrote_it(name, tmp_path):
     """Whatever was changed after `fit`: a hyperparameter that scoring reads must be in `adjustable`."""
     x, path = others(name)[:4], tmp_path / "detector.safetensors"
+    as_fitted = fitted(name).anomaly_score(x)
     for parameter, value in other_values(name).items():
         detector = copy.copy(fitted(name)).set_params(**{parameter: value})  # the networks are shared
         try:
             scores = detector.anomaly_score(x)
         except (ValueError, RuntimeError):  # the latter: its networks are of another shape
             continue
+        if parameter not in detector.adjustable and np.array_equal(scores, as_fitted):
+            continue  # the file has its value of `fit`, and scores as after it: the tests around this one
         detector.save(path)
         found = minigan.load(path).anomaly_score(x)
         np.testing.assert_array_equal(found, scores, f"add {parameter!r} to {name}.adjustable")
