@@ -3,7 +3,7 @@
 import build_book
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import PHONE
+from browsing import PHONE, visits
 
 PAGES = build_book.pages()
 #: A chapter with code, formulas and figures, and one with tables of all kinds.
@@ -16,29 +16,50 @@ WIDE_CODE = """() => {
 }"""
 
 
-@pytest.mark.parametrize("page_name", PAGES)
-def test_page_fits_a_phone(visit, page_name):
-    page = visit(page_name, PHONE)
-    width = page.evaluate("document.documentElement.scrollWidth")
-    wide = page.evaluate(
+@pytest.fixture(scope="module", params=PAGES)
+def opened(request, browser, book_html):
+    """A page of the book on a laptop, opened once for the three tests that follow, in their order."""
+    with visits(browser, book_html) as visit:
+        yield visit(request.param)
+
+
+def test_pictures_load_and_formulas_are_set(opened):
+    opened.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+    opened.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
+    empty = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src.slice(0, 150))"
+    assert opened.evaluate(empty) == []
+    math = opened.locator("span.math, div.math")
+    assert math.count() == opened.locator(".math:has(mjx-container)").count(), "a formula was not set"
+    assert opened.locator("mjx-merror").count() == 0
+    assert opened.evaluate(WIDE_CODE) == [], "code that scrolls sideways on a laptop"
+
+
+# What a reader sees of a flip book: its images that are shown, and what they show.
+SHOWN = """book => [...book.querySelectorAll("img")].filter(i => i.offsetParent !== null).map(i => i.src)"""
+
+
+def test_flip_books_turn_by_key_without_a_kernel(opened):
+    for book in opened.locator(".flip-book").all():
+        for slider in book.locator("input[type=range]").all():
+            slider.evaluate("s => { s.value = s.min; s.dispatchEvent(new Event('input', {bubbles: true})) }")
+            before = book.evaluate(SHOWN)
+            slider.press("ArrowRight")
+            after = book.evaluate(SHOWN)
+            assert len(before) == len(after) == 1
+            assert before != after
+            slider.press("ArrowLeft")
+            assert book.evaluate(SHOWN) == before
+
+
+def test_page_fits_a_phone(opened):
+    opened.set_viewport_size(PHONE)
+    width = opened.evaluate("document.documentElement.scrollWidth")
+    wide = opened.evaluate(
         """() => [...document.querySelectorAll("article *")]
             .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
             .slice(0, 5).map(e => e.outerHTML.slice(0, 150))"""
     )
     assert width <= PHONE["width"], wide
-
-
-@pytest.mark.parametrize("page_name", PAGES)
-def test_pictures_load_and_formulas_are_set(visit, page_name):
-    page = visit(page_name)
-    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
-    page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
-    empty = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src.slice(0, 150))"
-    assert page.evaluate(empty) == []
-    math = page.locator("span.math, div.math")
-    assert math.count() == page.locator(".math:has(mjx-container)").count(), "a formula was not set"
-    assert page.locator("mjx-merror").count() == 0
-    assert page.evaluate(WIDE_CODE) == [], "code that scrolls sideways on a laptop"
 
 
 @pytest.mark.parametrize("page_name", LOOKED_AT)
@@ -79,25 +100,6 @@ def test_the_focus_can_be_seen_on_every_kind_of_control(visit):
             "(getComputedStyle(document.activeElement))"
         )
     assert {kind: line for kind, line in seen.items() if line[0] == "none" or line[1] < 2} == {}
-
-
-# What a reader sees of a flip book: its images that are shown, and what they show.
-SHOWN = """book => [...book.querySelectorAll("img")].filter(i => i.offsetParent !== null).map(i => i.src)"""
-
-
-@pytest.mark.parametrize("page_name", PAGES)
-def test_flip_books_turn_by_key_without_a_kernel(visit, page_name):
-    page = visit(page_name)
-    for book in page.locator(".flip-book").all():
-        for slider in book.locator("input[type=range]").all():
-            slider.evaluate("s => { s.value = s.min; s.dispatchEvent(new Event('input', {bubbles: true})) }")
-            before = book.evaluate(SHOWN)
-            slider.press("ArrowRight")
-            after = book.evaluate(SHOWN)
-            assert len(before) == len(after) == 1
-            assert before != after
-            slider.press("ArrowLeft")
-            assert book.evaluate(SHOWN) == before
 
 
 def test_the_book_has_something_to_play_with(visit):
