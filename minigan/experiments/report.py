@@ -44,6 +44,7 @@ __all__ = [
     "comparison",
     "evidence",
     "in_minigan",
+    "judge",
     "status",
     "status_markdown",
     "verdict",
@@ -118,11 +119,11 @@ def verdict(
       by complete runs of the paper's budget. Where the mean of our judged results lies below `CHANCE`,
       nothing is reproduced, not even partly.
     """
-    return _judge(evidence(name, metric, budget or budget_of(name, folder), folder), metric)
+    return judge(evidence(name, metric, budget or budget_of(name, folder), folder), metric)
 
 
-def _judge(found: Evidence, metric: str) -> Verdict:
-    """The verdict by the rules of `verdict`."""
+def judge(found: Evidence, metric: str) -> Verdict:
+    """The verdict on evidence that is there already, by the rules of `verdict`."""
     budget = found.budget
     how = f", {HOW_MEASURED[metric]}" if metric in HOW_MEASURED else ""
     if not found.declared:
@@ -274,7 +275,7 @@ def status(folder: str | Path | None = None) -> pd.DataFrame:
             if not found.declared:
                 found = evidence(name, "auroc", "paper", folder)
             shown = found.own if found.judged.empty else found.judged
-            judgement = _judge(found, "auroc")
+            judgement = judge(found, "auroc")
             rows.append(
                 {
                     "method": method,
