@@ -82,23 +82,19 @@ def of_paper(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path |
 
 
 def _with_runs(name: str, folder: str | Path | None) -> dict[str, report.Evidence]:
-    """The evidence of each budget that has runs of the paper's methods; without any, of the first declared."""
+    """The evidence of the budgets with runs of the paper's methods; without any, of the first declared."""
     own = compare.own_methods(name)
-    found, without = {}, []
+    found = {}
     for budget in BUDGETS:
-        runs = records.results(
-            name, folder, budget
-        )  # looked at first: evidence on thousands of runs takes long
+        runs = records.results(name, folder, budget)  # looked at first: evidence on thousands of runs is slow
         if runs.loc[runs["method"].isin(own), "auroc"].notna().any():
             found[budget] = report.evidence(name, "auroc", budget, folder)
-        elif len(runs):
-            without.append(budget)
-    found = {budget: each for budget, each in found.items() if each.recorded}
-    for budget in without if not found else ():
-        each = report.evidence(name, "auroc", budget, folder)
+    recorded = {budget: each for budget, each in found.items() if each.recorded}
+    for budget in () if recorded else BUDGETS:
+        each = found.get(budget) or report.evidence(name, "auroc", budget, folder)
         if each.declared:
             return {budget: each}
-    return found
+    return recorded
 
 
 def page(key: str, metrics: Sequence[str] = ("auroc",), folder: str | Path | None = None) -> Page:
