@@ -100,10 +100,11 @@ def test_grid_borders_by_label_and_by_color():
     grid = plots.image_grid(
         np.zeros((4, 8, 8), np.uint8), scale=1, pad=6, borders=[0, np.int64(1), "#123456", None]
     )
-    row = [grid.getpixel((6 + 14 * i - 1, 10)) for i in range(4)]  # the pixel left of each image
+    assert {grid.getpixel((6 + 14 * i - 1, 10)) for i in range(4)} == {(255, 255, 255)}  # left of each image,
+    row = [grid.getpixel((6 + 14 * i - 2, 10)) for i in range(4)]  # and one further
     assert row[:3] == [ImageColor.getrgb(color) for color in (plots.NORMAL, plots.ANOMALOUS, "#123456")]
     assert row[3] == (255, 255, 255)
-    assert grid.getpixel((6 + 8 + 2, 10)) == ImageColor.getrgb(plots.NORMAL)  # 3 pixels wide,
+    assert grid.getpixel((6 + 8 + 2, 10)) == ImageColor.getrgb(plots.NORMAL)  # 3 pixels in all,
     assert grid.getpixel((6, 6)) == (0, 0, 0)  # around the image and not over it
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 
 from minigan import metrics, registry
 from minigan.checks import require
+from minigan.experiments import speed
 from minigan.experiments.records import read_records, results
 from minigan.paths import data_folder
 from minigan.tables.cells import KEY
@@ -178,6 +179,7 @@ def _between_seeds(runs: pd.DataFrame) -> tuple[float, int]:
 def _runs(folder: str | Path | None) -> pd.DataFrame:
     """All records of all tables of the quick budget, by whatever settings, old ones among them."""
     files = sorted((Path(data_folder() if folder is None else folder) / "results").glob("*.csv"))
+    files = [path for path in files if path.stem != speed.NAME]  # that one has no runs
     return _read(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
 
 

@@ -64,6 +64,8 @@ def image_grid(
             color = border if isinstance(border, str) else {0: NORMAL, 1: ANOMALOUS}[int(border)]
             edge, right, bottom = pad // 2, left + width - 1, top + height - 1
             draw.rectangle((left - edge, top - edge, right + edge, bottom + edge), color)
+            if edge > 2:  # a white line, or the border would vanish around an image of its own colour
+                draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), "white")
         enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left, top))
     return sheet
