@@ -49,10 +49,10 @@ ifeq ($(filter yes no,$(SOLUTIONS)),)
 $(error expected SOLUTIONS=yes or SOLUTIONS=no, got SOLUTIONS=$(SOLUTIONS))
 endif
 
-.PHONY: help env wheelhouse book execute pictures test lab class lock clean
+.PHONY: help env wheelhouse book execute pictures test bench gpu-check lab class lock clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */: /'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */: /'
 
 env: $(STAMP)  ## make .venv with the versions of requirements.lock
 
@@ -99,8 +99,17 @@ test: env  ## style, types, tests, then every cell of the book, with shorter tra
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile \
 		$(if $(COVERAGE),--cov=minigan --cov-fail-under=95)
 	OMP_NUM_THREADS=1 IPYTHONDIR="$(CURDIR)/tests/ipython" MINIGAN_TEST_BATCHES=$(BATCHES) \
-		$(PY) -m pytest -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
+		PYTHONPATH="$(CURDIR)/tests" \
+		$(PY) -m pytest -p warm_kernels -n $(JOBS) --dist loadfile --timeout 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout $(CELL_TIMEOUT) --nbval-sanitize-with tests/nbval_sanitize.cfg book
+
+# On a quiet machine: the numbers are ratios of CPU time, but caches are shared. BENCH has options, as
+# BENCH="--only methods --repetitions 9"; python -m bench --help lists them.
+bench: env  ## measure what everything costs, beside other libraries where they are installed; writes results/speed.csv
+	OMP_NUM_THREADS=1 $(PY) -m bench $(BENCH)
+
+gpu-check: env  ## on a GPU: training steps captured as CUDA graphs against ordinary ones, and their times (2 minutes)
+	$(PY) tests/gpu_check.py
 
 lab: env  ## open working copies of the chapters, in the folder lab, in JupyterLab
 	$(PY) book/classroom.py lab

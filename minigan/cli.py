@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("table", nargs="?", help="see `minigan results`")
     which.add_argument("--next", action="store_true", help="what is missing in all tables, seed by seed")
     _add_budget(sub)
-    sub.add_argument("--jobs", type=int, metavar="N", help="runs side by side; -1: one on each core")
+    sub.add_argument("--jobs", type=int, metavar="N", help="runs side by side (GPU: 8); -1: one on each core")
     sub.add_argument("--minutes", type=float, metavar="M", help="start no run after M minutes")
     sub.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only runs with these seeds")
     sub.add_argument("--methods", nargs="+", metavar="NAME", help="only runs of these methods")

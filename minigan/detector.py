@@ -28,6 +28,7 @@ from minigan import checkpoint, inputs, metrics
 from minigan.checks import check_type, require
 from minigan.image_files import Squaring
 from minigan.images import as_tensor
+from minigan.inputs import Validation
 from minigan.torch_state import usual_modes
 
 
@@ -90,32 +91,9 @@ class Detector(OutlierMixin, BaseEstimator):
             TypeError, ValueError, FileNotFoundError: one sentence on what is wrong with the input.
         """
         with usual_modes():
-            self._check_parameters()
-            x = self._tensor(images)
-            require(
-                len(x) >= 2,
-                f"expected at least 2 training images, got {len(x)}; pass 100 or more if you can",
-            )
-            y = None if labels is None else inputs.check_labels(labels, len(x))
-            if y is not None and self.label_meaning == "anomalies":
-                inputs.check_binary(y, "labels", needs_normal=True)
-            self._forget()
-            self.notes_: dict[str, Any] = {}
-            inputs.warn_about_training(x)
-            self.image_shape_ = tuple(x.shape[1:])
-            self.image_range_: str | None = inputs.range_of(x)
-            if validation is not None:
-                held_out, held_out_labels = self._check_validation(validation)
-            else:
-                x, y, held_out = self._hold_out(x, y)
-                held_out_labels = np.zeros(len(held_out), dtype=np.int64)
-            self._fit(x, None if self.label_meaning == "ignored" else y, (held_out, held_out_labels))
-            if x.ndim == 2:
-                self.n_features_in_ = x.shape[1]
-            self.fitted_parameters_ = self.get_params(deep=False)
-            normal = held_out[torch.from_numpy(held_out_labels == 0)]
-            if len(normal):
-                self._calibrate(self._finite_scores(normal), warns=validation is None)  # else n is known
+            x, y, held_out = self._begin(images, labels, validation)
+            self._fit(x, y, held_out)
+            self._end(held_out, warns=validation is None)  # else n is known
         return self
 
     def fit_predict(
@@ -274,7 +252,7 @@ class Detector(OutlierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ for subclasses
 
-    def _fit(self, x: Tensor, y: Tensor | None, validation: tuple[Tensor, np.ndarray]) -> None:
+    def _fit(self, x: Tensor, y: Tensor | None, validation: Validation) -> None:
         """Learn from x, (n, c, h, w) uint8 / float or (n, d); set `history_`."""
         raise NotImplementedError
 
@@ -312,7 +290,36 @@ class Detector(OutlierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ inside
 
-    def _calibrate(self, scores: np.ndarray, warns: bool, y: np.ndarray | None = None) -> None:
+    def _begin(self, images: Any, labels: Any, validation: Any) -> tuple[Tensor, Tensor | None, Validation]:
+        """What `fit` was given, checked: training items, their labels, and validation with its labels."""
+        self._check_parameters()
+        x = self._tensor(images)
+        inputs.check_enough(x)
+        y = None if labels is None else inputs.check_labels(labels, len(x))
+        if y is not None and self.label_meaning == "anomalies":
+            inputs.check_binary(y, "labels", needs_normal=True)
+        self._forget()
+        self.notes_ = {}
+        inputs.warn_about_training(x)
+        self.image_shape_ = tuple(x.shape[1:])
+        self.image_range_ = inputs.range_of(x)
+        if validation is not None:
+            held_out = self._check_validation(validation)
+        else:
+            x, y, normal = self._hold_out(x, y)
+            held_out = normal, np.zeros(len(normal), dtype=np.int64)
+        return x, None if self.label_meaning == "ignored" else y, held_out
+
+    def _end(self, validation: Validation, warns: bool) -> None:
+        """Note what was learned with which parameters, and set the threshold from normal validation items."""
+        if len(self.image_shape_) == 1:
+            self.n_features_in_ = self.image_shape_[0]
+        self.fitted_parameters_ = self.get_params(deep=False)
+        normal = validation[0][torch.from_numpy(validation[1] == 0)]
+        if len(normal):
+            self._calibrate(self._finite_scores(normal), warns, up=4)
+
+    def _calibrate(self, scores: np.ndarray, warns: bool, y: np.ndarray | None = None, up: int = 3) -> None:
         """Set the threshold from scores, of normal images if not labelled, and say what it will flag."""
         aim = 1 - self.contamination
         found = np.quantile(scores, aim) if y is None else metrics.best_threshold(y, scores)
@@ -327,23 +334,16 @@ class Detector(OutlierMixin, BaseEstimator):
                 f"the threshold comes from {len(scores)} normal images only: of new ones, {low:.0%} to "
                 f"{high:.0%} may lie above it, not {self.contamination:.0%}; hold out more, or call "
                 "calibrate with more",
-                stacklevel=3,
+                stacklevel=up,
             )
 
     def _tensor(self, data: Any, channels: int | None = None) -> Tensor:
         x = as_tensor(data, size=self.image_size, channels=channels, squaring=self.squaring)
         if x.is_inference():  # made in inference mode: it would not take part in training
             x = x.clone()
-        kind = "images" if x.ndim == 4 else "vectors"
-        if kind not in self.takes:
-            hint = "; pass a single image as image[None]" if kind == "vectors" else ""
-            raise ValueError(
-                f"expected {self.takes[0]} for {type(self).__name__}, got {kind} of shape "
-                f"{tuple(x.shape)}{hint}"
-            )
-        return x
+        return inputs.check_kind(x, self.takes, type(self).__name__)
 
-    def _like_training(self, data: Any) -> Tensor:
+    def _like_training(self, data: Any, up: int = 5) -> Tensor:
         """`_tensor`, and of the shape that the detector was trained on."""
         channels = self.image_shape_[0] if len(self.image_shape_) == 3 else None
         x = self._tensor(data, channels)
@@ -354,12 +354,12 @@ class Detector(OutlierMixin, BaseEstimator):
             + ("pass a single image as image[None]" if single else "")
             + ("" if single else "convert or resize them as the training images were"),
         )
-        inputs.warn_if_other_range(inputs.range_of(x), self.image_range_)
+        inputs.warn_if_other_range(inputs.range_of(x), self.image_range_, up)
         return x
 
     def _check_validation(self, validation: Any) -> tuple[Tensor, np.ndarray]:
         data, labels = inputs.check_pair(validation)
-        held_out = self._like_training(data)
+        held_out = self._like_training(data, up=6)
         if labels is None:
             return held_out, np.zeros(len(held_out), dtype=np.int64)
         y = inputs.check_labels(labels, len(held_out))
@@ -372,9 +372,9 @@ class Detector(OutlierMixin, BaseEstimator):
         if y is not None and self.label_meaning == "anomalies":
             order = order[y[order] == 0]
         held_out = order[: min(self.n_held_out(len(x)), max(0, len(order) - 2))]
-        remains = torch.ones(len(x), dtype=torch.bool)
-        remains[held_out] = False
-        return x[remains], None if y is None else y[remains], x[held_out]
+        remains = ~torch.isin(torch.arange(len(x)), held_out)
+        rest = remains if len(held_out) else slice(None)  # a view: no copy where nothing is held out
+        return x[rest], None if y is None else y[rest], x[held_out]
 
     def n_held_out(self, n: int) -> int:
         """How many of n normal training images `fit` holds out for the threshold."""

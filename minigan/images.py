@@ -4,6 +4,8 @@ Accepted everywhere in minigan:
 
 * numpy arrays or torch tensors of shape (n, h, w), (n, h, w, c) or (n, c, h, w), with c = 1 or 3;
   `uint8` in [0, 255], or floating point in [-1, 1];
+* the same from a file that is mapped into memory, `np.load(file, mmap_mode="r")`: uint8 and float32 are read
+  batch by batch and never copied whole, so a set may be larger than the memory;
 * the path of a folder with image files (read in sorted order, sub-folders included; see `image_files`);
 * (n, d) arrays of floating point feature vectors, or a DataFrame, for the methods that take vectors;
 * lists of images or of vectors, or the same as nested lists of numbers.
@@ -14,6 +16,8 @@ into floats on the device.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -64,14 +68,20 @@ def as_tensor(
         images = _from_frame(images)
     elif isinstance(images, list | tuple):
         images = _from_list(images)
+    mapped = False
     if isinstance(images, np.ndarray):
         # torch has no negative strides and no byte-swapped numbers; this copies only where it must.
         native = images.dtype.newbyteorder("=")
         if native.kind not in "buif" or native.itemsize > 8:  # torch has no long doubles either
             raise TypeError(f"expected numbers, got an array of {images.dtype}")
-        array = np.require(images, native, requirements=["C", "W"])
+        # A file that is mapped into memory may be larger than the memory, and is mostly opened for reading.
+        mapped = isinstance(images, np.memmap)
+        array = np.require(images, native, requirements=["C"] if mapped else ["C", "W"])
         # An axis of length 1 may still run backwards: numpy calls that contiguous, torch does not.
-        x = torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
+        array = array.copy() if min(array.strides, default=0) < 0 else array
+        with warnings.catch_warnings():  # nothing here writes to images
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            x = torch.from_numpy(array)
     elif isinstance(images, Tensor):
         if images.layout != torch.strided or images.is_complex():
             raise TypeError(f"expected a plain tensor of real numbers, got {images.layout}, {images.dtype}")
@@ -95,7 +105,8 @@ def as_tensor(
         )
         x = x[:, None]  # (n, h, w) -> (n, 1, h, w)
     elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
-        x = x.permute(0, 3, 1, 2).contiguous()  # (n, h, w, c) -> (n, c, h, w)
+        x = x.permute(0, 3, 1, 2)  # (n, h, w, c) -> (n, c, h, w)
+        x = x if mapped else x.contiguous()  # `to_float` makes the batches of a mapped file so
     elif x.ndim != 4 or x.shape[1] not in (1, 3):
         raise ValueError(
             "expected images of shape (n, h, w), (n, h, w, c) or (n, c, h, w) with c = 1 or 3 channels, "
@@ -164,11 +175,11 @@ def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
         return x
     rounding = max(1e-5, 2 * torch.finfo(x.dtype).eps)  # half precision rounds more coarsely
     x = x.float()
-    finite = bool(torch.isfinite(x).all())
+    low, high = x.min().item(), x.max().item()  # both NaN if one value is; and without a copy of all values
+    finite = math.isfinite(low) and math.isfinite(high)
     require(finite, "expected finite numbers, got NaN or infinite values; remove or repair these items first")
     if vectors:
         return x
-    low, high = x.min().item(), x.max().item()
     require(
         low >= -1 - rounding and high <= 1 + rounding,
         f"expected float images in [-1, 1], got values from {low:g} to {high:g}; pass uint8 images, or "
@@ -206,7 +217,7 @@ def resize(x: Tensor, size: int, squaring: Squaring = "squeeze") -> Tensor:
 
 def to_float(x: Tensor, device: torch.device | str = "cpu") -> Tensor:
     """One batch as float32 on the device; uint8 values x in [0, 255] become x / 127.5 - 1 in [-1, 1]."""
-    x = x.to(device, non_blocking=True)
+    x = x.to(device, non_blocking=True).contiguous()  # one layout, or convolutions would round differently
     return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x
 
 

@@ -11,6 +11,23 @@ from torch import Tensor
 
 from minigan.checks import is_whole_number, require
 
+#: Items that are not trained on, and their labels (n,) int64: 0 normal, 1 anomalous.
+Validation = tuple[Tensor, np.ndarray]
+
+
+def check_kind(x: Tensor, takes: tuple[str, ...], name: str) -> Tensor:
+    """x, unless it is images (n, c, h, w) or vectors (n, d) and the method called `name` takes the others."""
+    kind = "images" if x.ndim == 4 else "vectors"
+    if kind not in takes:
+        hint = "; pass a single image as image[None]" if kind == "vectors" else ""
+        raise ValueError(f"expected {takes[0]} for {name}, got {kind} of shape {tuple(x.shape)}{hint}")
+    return x
+
+
+def check_enough(x: Tensor) -> None:
+    """Refuse fewer than two training items."""
+    require(len(x) >= 2, f"expected at least 2 training images, got {len(x)}; pass 100 or more if you can")
+
 
 def check_labels(labels: Any, n: int) -> Tensor:
     """Labels as an int64 tensor, (n,); ValueError unless they are n whole numbers."""
@@ -61,18 +78,18 @@ def warn_if_unit_range(x: Tensor) -> None:
         warnings.warn(
             "float images are read as [-1, 1], but none of these values is below 0; "
             "if black is 0 and white is 1, pass 2 * x - 1",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
 def warn_about_training(x: Tensor) -> None:
     """Warn of training items that were probably not meant so: another range, or one image again and again."""
     warn_if_unit_range(x)
-    if x.ndim == 4 and bool((x == x[:1]).all()):
-        warnings.warn("all training images are identical; every score will be about them", stacklevel=3)
+    if x.ndim == 4 and all(bool((part == x[:1]).all()) for part in x.split(1000)):  # without a whole copy
+        warnings.warn("all training images are identical; every score will be about them", stacklevel=4)
 
 
-def warn_if_other_range(got: str, trained: str | None) -> None:
+def warn_if_other_range(got: str, trained: str | None, up: int = 5) -> None:
     """Warn when the values of images cannot mean what those of the training images meant.
 
     Bytes and floats in [-1, 1] are brought to the same values, so one may follow the other. What `trained`
@@ -90,7 +107,7 @@ def warn_if_other_range(got: str, trained: str | None) -> None:
             "expected images as in fit, which were floats none of which was below 0, got others; prepare "
             "them as the training images were, or fit again with 2 * x - 1 if black was 0 there"
         )
-    warnings.warn(text, stacklevel=5)
+    warnings.warn(text, stacklevel=up)
 
 
 def saved_shape(shape: Any, image_size: int | None) -> tuple[int, ...]:

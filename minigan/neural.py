@@ -10,6 +10,7 @@ what. A method in its own file writes:
     reconstruct(x), sample(n), anomaly_map(x)                    where the paper has them
     start_epoch(), fit_statistics(x, y), batches(n, y), training_data(x), training_labels(x, y)
                               where its training is more than a pass over images in random batches
+    branch(), live(value)     what it decides and computes in Python, for a GPU that replays recorded steps
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from minigan import blocks, metrics
+from minigan import blocks, captured, metrics
 from minigan.checks import is_whole_number, require
-from minigan.detector import Detector
 from minigan.images import to_float
+from minigan.inputs import Validation
+from minigan.networks import NetworkHolder, Weights
 from minigan.saliency import gradient_map
 from minigan.torch_state import between, pick_device, seeded, usual_modes
+from minigan.turns import own_stream, run_to_the_end
 
-#: State of each network by its name.
-Weights = dict[str, dict[str, Tensor]]
 #: Part of the newest epoch in the running average of weights.
 AVERAGE_RATE = 0.1
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class NeuralDetector(Detector):
+class NeuralDetector(NetworkHolder):
     """Base class of detectors made of networks. Subclasses write `build`, `training_step` and `score_step`.
 
     Attributes after `fit`, beside those of `Detector`:
@@ -100,6 +101,24 @@ class NeuralDetector(Detector):
         """
         raise NotImplementedError
 
+    def branch(self) -> Hashable | None:
+        """What `training_step` decides in Python by anything but its hyperparameters; () for nothing.
+
+        On a GPU, a step that comes again and again is recorded and replayed without Python (`captured`), once
+        for each value of this. None, the default, says that the step must not be recorded. It must not be
+        where it reads a tensor, as `.item()` does, or uses a boolean one as an index.
+        """
+        return None
+
+    def live(self, value: Callable[[], float | Tensor]) -> Any:
+        """`value()`, for what `training_step` takes from Python and what differs from step to step.
+
+        In a recorded step it is a tensor that `value` fills before each replay. So `value` is called once in
+        a step, or before it, draws no random numbers, and gives a number or a tensor of the same shape.
+        """
+        given = self.__dict__.get("_live")  # by `captured`, while it records a step
+        return value() if given is None else given(value)
+
     def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Fit what a score needs beside trained weights, such as prototypes, to the training images.
 
@@ -129,7 +148,33 @@ class NeuralDetector(Detector):
 
     # ------------------------------------------------------------------ the loop
 
-    def _fit(self, x: Tensor, y: Tensor | None, validation: tuple[Tensor, np.ndarray]) -> None:
+    def fit_in_steps(
+        self, images: Any, labels: Any = None, validation: tuple[Any, Any] | None = None
+    ) -> Iterator[None]:
+        """`fit` as a generator that pauses after each training step, so that trainings can take turns.
+
+        The caller is inside `torch_state.usual_modes` and, on a GPU, in a stream of this training's own.
+        """
+        x, y, held_out = self._begin(images, labels, validation)
+        yield from self._steps(x, y, held_out)
+        self._end(held_out, warns=validation is None)
+
+    def _fit(self, x: Tensor, y: Tensor | None, validation: Validation) -> None:
+        with own_stream(pick_device(self.device)):
+            run_to_the_end(self._steps(x, y, validation))
+
+    def _steps(self, x: Tensor, y: Tensor | None, validation: Validation) -> Generator[None, None, None]:
+        """The whole training; where its steps turn out not to be capturable, begin anew without that."""
+        try:
+            yield from self._train(x, y, validation, captured.step_of)
+            return
+        except captured.Refused as refusal:
+            captured.say_once(type(self).__name__, str(refusal))
+        yield from self._train(x, y, validation, captured.Step)
+
+    def _train(
+        self, x: Tensor, y: Tensor | None, validation: Validation, make_step: Callable[..., captured.Step]
+    ) -> Iterator[None]:
         held_out, held_out_labels = validation
         validates = len(np.unique(held_out_labels)) == 2
         n_images = len(x)
@@ -148,6 +193,7 @@ class NeuralDetector(Detector):
         keeper = getattr(self, "_keeper", None)  # `resuming.kept_in`
         if keeper is not None:
             rows = keeper.begin(self, x, y)
+        step = make_step(self, x, y)
         bar = tqdm(
             range(len(rows) + 1, self.epochs + 1),
             type(self).__name__,
@@ -158,7 +204,7 @@ class NeuralDetector(Detector):
         )
         try:
             for self.epoch_ in bar:
-                row = self._train_epoch(x, y)
+                row = yield from self._train_epoch(step)
                 weights = self._epoch_weights()
                 rows.append(row)
                 self._weights_ |= weights  # from here on an interruption keeps this epoch
@@ -175,7 +221,7 @@ class NeuralDetector(Detector):
             self.interrupted_ = True
             warnings.warn(
                 f"interrupted in epoch {self.epoch_}: the weights are those after epoch {len(rows)}",
-                stacklevel=3,
+                stacklevel=6,
             )
         self.history_ = pd.DataFrame(rows).set_index("epoch")
         self._finish_average(x, y)
@@ -183,27 +229,23 @@ class NeuralDetector(Detector):
         if keeper is not None and not self.interrupted_:
             keeper.end()
 
-    def _train_epoch(self, x: Tensor, y: Tensor | None) -> dict[str, float]:
+    def _train_epoch(self, step: captured.Step) -> Generator[None, None, dict[str, float]]:
         """One pass over the training items; returns a row of `history_`: the mean of each loss, the time."""
         began = time.perf_counter()
         self._set_mode(training=True)
         self.start_epoch()
-        total: dict[str, Tensor] = {}
-        batches = self.batches(len(x), y)
+        batches = self.batches(len(step.x), step.y)
         tell = getattr(self, "_on_step", None)  # the command line listens, to say how long training takes
         for self.step_, chosen in enumerate(batches):
-            batch = to_float(x[chosen], self.device_)
-            losses = self.training_step(batch, None if y is None else y[chosen])
-            # Summed on the device, and without their graphs: nothing waits for the device inside an epoch.
-            for name, loss in losses.items():
-                total[name] = total.get(name, 0) + loss.detach()
+            step(chosen)
             if tell is not None:
                 tell(len(batches))
-        means = {name: float(loss) / len(batches) for name, loss in total.items()}
+            yield
+        means = step.means(len(batches))
         self._check_losses(means)
         self._set_mode(training=False)
         with torch.no_grad():
-            self.end_epoch(x, y)
+            self.end_epoch(step.x, step.y)
         return {"epoch": self.epoch_, **means, "seconds": time.perf_counter() - began}
 
     def _finish_average(self, x: Tensor, y: Tensor | None) -> None:
@@ -300,19 +342,6 @@ class NeuralDetector(Detector):
 
     # ------------------------------------------------------------------ inside
 
-    def _networks(self) -> dict[str, nn.Module]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
-
-    def _set_mode(self, *, training: bool) -> None:
-        for network in self._networks().values():
-            network.train(training)
-
-    def _copy_weights(self) -> Weights:
-        return {
-            name: {key: value.detach().clone() for key, value in network.state_dict().items()}
-            for name, network in self._networks().items()
-        }
-
     def _epoch_weights(self) -> dict[str | int, Weights]:
         """What `_weights_` notes after an epoch: its weights, and the running average up to it."""
         weights = self._copy_weights()
@@ -333,57 +362,6 @@ class NeuralDetector(Detector):
                     f"expected finite losses, got {name} = {value} in epoch {self.epoch_}; try a smaller "
                     f"learning rate{earlier if self.epoch_ > 1 else ''}"
                 )
-
-    def _state(self) -> dict[str, Tensor]:
-        networks = self._networks().items()
-        return {f"{name}.{key}": value for name, net in networks for key, value in net.state_dict().items()}
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        # First on the "meta" device, which takes no memory: a header may ask for networks of any size.
-        self.device_ = torch.device("meta")
-        with self.device_:
-            self.build(self.image_shape_)
-        shapes = {name: tensor.shape for name, tensor in self._state().items()}
-        require(
-            {name: tensor.shape for name, tensor in tensors.items()} == shapes,
-            "its tensors are not those of the networks that its parameters ask for",
-        )
-        self._start(self.image_shape_)
-        for name, network in self._networks().items():
-            prefix = f"{name}."
-            network.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-
-    def __copy__(self) -> Self:
-        """A shallow copy shares everything, networks too."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What pickle, `deepcopy` and joblib keep of a fitted detector: what `save` keeps, and `_weights_`.
-
-        Spectral normalisation changes the classes of layers in place, and such objects cannot be pickled.
-        """
-        if not hasattr(self, "history_"):
-            return super().__getstate__()
-        kept = ("_weights_", "interrupted_", "best_validation_epoch_")
-        return {
-            **self.get_params(deep=False),
-            "_fitted": (self._header(), self._state(), {k: v for k, v in vars(self).items() if k in kept}),
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        fitted = state.pop("_fitted", None)
-        super().__setstate__(state)
-        if fitted is not None:
-            header, tensors, others = fitted
-            self.__dict__.update(others)
-            present, trained = self.get_params(deep=False), header["parameters"]
-            self.set_params(**trained)  # networks are built as they were in `fit`
-            self._take(header, tensors)
-            self.set_params(**present)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -12,6 +12,7 @@ experiments do this.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from minigan.blocks import ReplayBuffer
 from minigan.checks import require
 from minigan.files import replacing
 from minigan.image_files import reason
+from minigan.turns import Paused
 
 if TYPE_CHECKING:
     from minigan.neural import NeuralDetector
@@ -38,18 +40,22 @@ MAY_DIFFER = {"device", "progress", "contamination"}
 
 
 @contextmanager
-def kept_in(path: str | Path, detector: NeuralDetector, every: float | None = None) -> Iterator[Keeper]:
+def kept_in(
+    path: str | Path, detector: NeuralDetector, every: float | None = None, until: float = math.inf
+) -> Iterator[Keeper]:
     """Inside, `detector.fit` keeps its state in the file `path`, and goes on from there if the file exists.
 
     Args:
         path: the file; it is written between epochs, first after `every` seconds, and replaced whole.
         detector: its settings and training images must be those that the file was written with.
         every: seconds from one writing to the next; 0 writes after each epoch, None is `EVERY`.
+        until: the time (of `time.time`) from which on the training pauses: after the next epoch, its state is
+            written, and `fit` raises `turns.Paused`.
 
     Raises, from `fit`:
         ValueError: the file is not the state of this training; one sentence says what differs.
     """
-    keeper = Keeper(Path(path), EVERY if every is None else every)
+    keeper = Keeper(Path(path), EVERY if every is None else every, until)
     detector.__dict__["_keeper"] = keeper
     try:
         yield keeper
@@ -60,8 +66,8 @@ def kept_in(path: str | Path, detector: NeuralDetector, every: float | None = No
 class Keeper:
     """Writes the state of one training to a file, and reads it back. The training loop calls its methods."""
 
-    def __init__(self, path: Path, every: float):
-        self.path, self.every = path, every
+    def __init__(self, path: Path, every: float, until: float = math.inf):
+        self.path, self.every, self.until = path, every, until
         self.written, self.training = time.monotonic(), ""
         #: Seconds of the epochs that were trained before the training was killed.
         self.seconds_before = 0.0
@@ -89,12 +95,15 @@ class Keeper:
         return state["rows"]
 
     def after_epoch(self, detector: NeuralDetector, rows: list[dict[str, float]]) -> None:
-        """Write the state, if the last writing was long enough ago."""
-        if time.monotonic() - self.written >= self.every:
+        """Write the state, if the last writing was long enough ago or if the training has to pause."""
+        pauses = time.time() >= self.until and len(rows) < detector.epochs
+        if pauses or time.monotonic() - self.written >= self.every:
             state = {"training": self.training, "method": type(detector).__name__, "rows": rows}
             with replacing(self.path) as temporary:
                 torch.save(state | _state_of(detector), temporary)
             self.written = time.monotonic()
+        if pauses:
+            raise Paused(f"{self.path} has the state after {len(rows)} of {detector.epochs} epochs")
 
     def end(self) -> None:
         """Called when the training is complete: the file has done its work."""

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import raises_sentence, zeros
+from helpers import Normed, raises_sentence, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from minigan.images import (
     AUGMENTATIONS,
@@ -440,3 +443,50 @@ def test_each_image_is_varied_on_its_own():
 def test_unknown_augmentations_are_named():
     with raises_sentence(ValueError, "'blur'", *AUGMENTATIONS):
         augment(torch.zeros(1, 1, 4, 4), ("blur",), torch.Generator())
+
+
+# ---------------------------------------------------------------------- files that are mapped into memory
+
+
+class Largest(TorchDispatchMode):
+    """Notes the bytes of the largest new memory that any operation of torch takes for its result."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        known = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        for x in tree_leaves(result):
+            if isinstance(x, Tensor) and x.untyped_storage().data_ptr() not in known:
+                self.bytes = max(self.bytes, x.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "floats"])
+def test_a_mapped_file_is_never_copied_whole(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (6000, 8, 8, 3) if kind == "colour" else (6000, 8, 8), dtype=np.uint8)
+    if kind == "floats":
+        x = (x / 127.5 - 1).astype(np.float32)
+    np.save(tmp_path / "images.npy", x)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert as_tensor(mapped).data_ptr() == mapped.ctypes.data
+    settings = {"epochs": 2, "seed": 3, "progress": False, "device": "cpu", "holdout": 0}
+    with Largest() as largest:
+        found = Normed(**settings).fit(mapped).anomaly_score(mapped)
+        validated = Normed(**settings).fit(mapped, validation=(mapped[:50], None))
+    assert 0 < largest.bytes < x.nbytes / 3, (largest.bytes, x.nbytes)
+    np.testing.assert_array_equal(found, Normed(**settings).fit(x).anomaly_score(x))  # as without a file
+    assert validated.n_calibrated_ == 50
+    assert np.array_equal(x, mapped)
+
+
+def test_a_mapped_file_of_another_kind_is_read_like_an_array(tmp_path):
+    x = np.linspace(-1, 1, 6 * 64).reshape(6, 8, 8)  # float64, which has no place in the library
+    np.save(tmp_path / "images.npy", x.astype(">f8"))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert torch.equal(as_tensor(mapped), as_tensor(x))
+    assert torch.equal(as_tensor(mapped[::-1]), as_tensor(x[::-1]))
+    assert torch.equal(as_tensor(mapped, size=4), as_tensor(x, size=4))

@@ -38,6 +38,7 @@ from minigan.blocks.training import (
     adam,
     frozen,
     init_normal_,
+    move_towards_,
     reverse_gradient,
 )
 from minigan.blocks.unet import UNet, UNetPlusPlus, double_convolution
@@ -67,6 +68,7 @@ __all__ = [
     "frozen",
     "halving_layers",
     "init_normal_",
+    "move_towards_",
     "reverse_gradient",
     "running_norms",
     "settle_spectral_norm_",

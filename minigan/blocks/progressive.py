@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,10 +80,21 @@ def full_level(size: int) -> int:
     return size.bit_length() - 3
 
 
-def split_level(level: float) -> tuple[int, float]:
+#: A level, or its two parts as `split_level` gives them; its weight alpha may then be a tensor, ().
+Level = float | tuple[int, "float | Tensor"]
+
+
+def split_level(level: Level) -> tuple[int, Any]:
     """1.3 -> (2, 0.3): the resolution in use, 4 * 2^2, and the weight alpha in (0, 1] of its newest."""
+    if isinstance(level, tuple):
+        return level
     top = math.ceil(level)
     return top, 1.0 if top == level else level - (top - 1)
+
+
+def fades(alpha: float | Tensor) -> bool:
+    """Whether the newest layers have less than their whole weight; a tensor says so by being one."""
+    return isinstance(alpha, Tensor) or alpha < 1
 
 
 def level_after(phases: float, full: int) -> float:
@@ -91,11 +103,11 @@ def level_after(phases: float, full: int) -> float:
     return min(grown + min(phase, 1.0), float(full))
 
 
-def at_level(x: Tensor, level: float) -> Tensor:
+def at_level(x: Tensor, level: Level) -> Tensor:
     """Full-size images reduced to a level: (n, c, h, w) -> (n, c, 4 * 2^top, 4 * 2^top)."""
     top, alpha = split_level(level)
     x = F.avg_pool2d(x, x.shape[2] // (4 * 2**top))
-    return x if alpha == 1 else torch.lerp(up(down(x)), x, alpha)
+    return torch.lerp(up(down(x)), x, alpha) if fades(alpha) else x
 
 
 def up(x: Tensor) -> Tensor:
@@ -139,7 +151,7 @@ class ProgressiveGenerator(nn.Module):
         self.blocks = nn.ModuleList(nn.Sequential(*normed(a, b), *normed(b, b)) for a, b in pairwise(w))
         self.to_image = nn.ModuleList(EqualizedConv2d(a, channels, 1, gain=1.0) for a in w)
 
-    def forward(self, z: Tensor, level: float) -> Tensor:
+    def forward(self, z: Tensor, level: Level) -> Tensor:
         top, alpha = split_level(level)
         h = self.first(z)
         for block in self.blocks[: max(top - 1, 0)]:
@@ -147,7 +159,7 @@ class ProgressiveGenerator(nn.Module):
         if top == 0:
             return self.to_image[0](h)
         image = self.to_image[top](self.blocks[top - 1](up(h)))
-        return image if alpha == 1 else torch.lerp(up(self.to_image[top - 1](h)), image, alpha)
+        return torch.lerp(up(self.to_image[top - 1](h)), image, alpha) if fades(alpha) else image
 
 
 class ProgressiveEncoder(nn.Module):
@@ -171,17 +183,17 @@ class ProgressiveEncoder(nn.Module):
         last = [*layer(inside, w[0]), *layer(w[0], w[0], 4, 0)]  # -> (n, w, 1, 1)
         self.last = nn.Sequential(*last, EqualizedConv2d(w[0], d, 1, gain=1.0), nn.Flatten())
 
-    def features(self, x: Tensor, level: float) -> Tensor:
+    def features(self, x: Tensor, level: Level) -> Tensor:
         """The 4x4 map before the last layers: (n, w, 4, 4)."""
         top, alpha = split_level(level)
         h = self.from_image[top](x)
         if top > 0:
             h = self.blocks[top - 1](h)
-            if alpha < 1:
+            if fades(alpha):
                 h = torch.lerp(self.from_image[top - 1](down(x)), h, alpha)
         for block in reversed(self.blocks[: max(top - 1, 0)]):
             h = block(h)
         return h
 
-    def forward(self, x: Tensor, level: float) -> Tensor:
+    def forward(self, x: Tensor, level: Level) -> Tensor:
         return self.last(self.batch_std(self.features(x, level)))

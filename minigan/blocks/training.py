@@ -42,7 +42,7 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
 
 class _ReversedGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: float) -> Tensor:
+    def forward(ctx, x: Tensor, weight: float | Tensor) -> Tensor:
         ctx.weight = weight
         return x.view_as(x)
 
@@ -51,9 +51,18 @@ class _ReversedGradient(torch.autograd.Function):
         return -ctx.weight * gradient, None
 
 
-def reverse_gradient(x: Tensor, weight: float = 1.0) -> Tensor:
+def reverse_gradient(x: Tensor, weight: float | Tensor = 1.0) -> Tensor:
     """Gradient reversal: x itself, but its gradient is multiplied by -weight (Ganin and Lempitsky, 2015)."""
     return _ReversedGradient.apply(x, weight)
+
+
+def move_towards_(means: Iterable[Tensor], values: Iterable[Tensor], weight: float | Tensor) -> None:
+    """Running averages: mean <- (1 - weight) * mean + weight * value, in place; weight may be a tensor ()."""
+    means, values = list(means), list(values)
+    if isinstance(weight, Tensor):  # its value stays on the device
+        torch._foreach_lerp_(means, values, [weight] * len(means))
+    else:
+        torch._foreach_lerp_(means, values, weight)
 
 
 class Standardize(nn.Module):

@@ -14,9 +14,11 @@ standard deviation over the last `LATE_EPOCHS` epochs, and the AUROC of the runn
 from __future__ import annotations
 
 import json
+import math
 import platform
 import subprocess
 import time
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +34,7 @@ from minigan import data, metrics, protocols, registry
 from minigan.experiments.records import COLUMNS, VERSIONS
 from minigan.paths import ROOT
 from minigan.tables.cells import KEY, WITH_ANOMALIES, WITHOUT_TARGET, Cell
+from minigan.turns import run_to_the_end
 
 if TYPE_CHECKING:
     from minigan.data import Dataset
@@ -59,6 +62,8 @@ class Trained:
     split: protocols.Split
     detector: Detector
     seconds: float
+    #: How many trainings took turns in the process, this one among them.
+    at_once: int = 1
 
 
 def run(cell: Cell) -> dict[str, Any]:
@@ -77,6 +82,17 @@ def train(cell: Cell, state: Path | None = None) -> Trained:
     Raises:
         Interrupted: Ctrl-C stopped the training before its last epoch.
     """
+    return run_to_the_end(train_in_steps(cell, state))
+
+
+def train_in_steps(
+    cell: Cell, state: Path | None = None, until: float = math.inf, at_once: int = 1
+) -> Generator[None, None, Trained]:
+    """`train`, which pauses after each step of a network where `at_once`, more than one, take turns.
+
+    A training that is not over at the time `until` (of `time.time`) raises `turns.Paused` after the epoch in
+    progress. The caller is inside `torch_state.usual_modes`.
+    """
     from minigan import resuming  # here, because reading records should not wait for torch
     from minigan.neural import NeuralDetector
     from minigan.torch_state import one_thread
@@ -94,16 +110,20 @@ def train(cell: Cell, state: Path | None = None) -> Trained:
         if isinstance(detector, NeuralDetector):
             detector.set_params(keep_epochs=LATE_EPOCHS)
             if state is not None:
-                keeper = stack.enter_context(resuming.kept_in(state, detector))
+                every = resuming.EVERY * at_once  # all of them together write as often as one alone
+                keeper = stack.enter_context(resuming.kept_in(state, detector, every, until))
         began = time.perf_counter()
-        detector.fit(split.train, labels, validation=split.held_out)
+        if at_once > 1 and isinstance(detector, NeuralDetector):
+            yield from detector.fit_in_steps(split.train, labels, split.held_out)
+        else:
+            detector.fit(split.train, labels, validation=split.held_out)
         seconds = time.perf_counter() - began + (0 if keeper is None else keeper.seconds_before)
     if getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
         raise Interrupted(
             f"expected the whole training of {cell}, got Ctrl-C after {len(detector.history_)} epochs; run "
             "it again for a record"
         )
-    return Trained(split, detector, seconds)
+    return Trained(split, detector, seconds, at_once)
 
 
 def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
@@ -138,6 +158,8 @@ def measure(cell: Cell, trained: Trained) -> dict[str, Any]:
     record["epochs"], record["seconds"] = len(detector.history_), round(trained.seconds, 2)
     device = getattr(detector, "device_", torch.device("cpu"))
     record["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    if trained.at_once > 1:  # they shared the seconds
+        record["device"] += f", {trained.at_once} trainings in turn"
     record["python"] = platform.python_version()
     record |= {package: version(package) for package in VERSIONS}
     record["minigan"], record["commit"] = minigan.__version__, commit()

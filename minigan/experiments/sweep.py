@@ -10,6 +10,8 @@ What can be relied on, and how:
 * Any number of processes may work on one table, also from several machines on a shared folder. Each holds a
   lock of the operating system on its cell, which ends with the process, however that ends.
 * Cells that differ only in how they score (`scored_by`) share one training.
+* On a GPU, several networks train in turn in one process (`minigan.turns`), with the numbers that each would
+  have alone. When the time is over they stop, and the next call goes on with them.
 """
 
 from __future__ import annotations
@@ -17,19 +19,27 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from filelock import Timeout
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
-from minigan import tables
+from minigan import registry, tables
 from minigan.checks import require
 from minigan.experiments import records, runs
 from minigan.paths import data_folder
 from minigan.tables.cells import SEEDS, Cell
+from minigan.turns import Paused, in_turn, run_to_the_end
+
+#: Trains a cell, with a file for its state, pausing after each step.
+Train = Callable[[Cell, Path], Generator[None, None, runs.Trained]]
+#: The type of device on which networks train in turn.
+TURNS_ON = "cuda"
+#: Trainings that take turns there, unless something else is asked for.
+ON_A_GPU = 8
 
 
 class RunsFailed(RuntimeError):
@@ -53,9 +63,10 @@ def reproduce(
             second, in the order in which they are declared; what is returned is then the `overview`.
         jobs: runs side by side, -1 for one on each core. None is joblib's own setting: one, unless
             `joblib.parallel_config` says otherwise, which can also spread the sweep, by its `backend`,
-            over a cluster whose machines share the folder. On a GPU, several small networks train side by
-            side in the time of one.
-        minutes: start no run after so many; None runs all.
+            over a cluster whose machines share the folder. On a GPU, so many networks train in turn, in one
+            process, and None is `ON_A_GPU`.
+        minutes: start no run after so many; None runs all. Networks on a GPU then also stop, after the epoch
+            in progress, and the next call goes on with them.
         folder: the data folder, see `paths.data_folder`.
         budget: "quick", for two cores; "long", the paper's steps with small networks; or "paper", what the
             paper spent.
@@ -96,9 +107,11 @@ def reproduce(
         trainings.setdefault((cell.table, *cell.training), []).append(cell)
     deadline = np.inf if minutes is None else time.time() + 60 * minutes
     started: list[Cell] = []
-    failed = Parallel(n_jobs=jobs)(
+    at_once, on_gpu, others = _on_a_gpu(list(trainings.values()), jobs)
+    failed = [] if not on_gpu else _in_turn(_with_data(on_gpu, deadline, started), at_once, folder, deadline)
+    failed += Parallel(n_jobs=jobs)(
         delayed(_run_and_record)(each, folder, deadline, saves_outputs=_saves_outputs(each[0]))
-        for each in _with_data(list(trainings.values()), deadline, started)
+        for each in _with_data(others, deadline, started)
     )
     if missing and not started and time.time() < deadline:
         raise FileNotFoundError(
@@ -154,11 +167,63 @@ def _with_data(trainings: Sequence[list[Cell]], deadline: float, started: list[C
             yield cells
 
 
+def _on_a_gpu(
+    trainings: Sequence[list[Cell]], jobs: int | None
+) -> tuple[int, list[list[Cell]], list[list[Cell]]]:
+    """How many networks take turns on a GPU, the trainings of these, and all others, for joblib.
+
+    joblib gets all where there is no GPU, and where `joblib.parallel_config` asks for several jobs.
+    """
+    spread = jobs is None and effective_n_jobs(None) > 1
+    if spread or all(registry.METHODS.get(cells[0].method) == "classical" for cells in trainings):
+        return 0, [], list(trainings)  # without torch
+    from minigan.neural import NeuralDetector
+    from minigan.torch_state import pick_device
+
+    if pick_device("auto").type != TURNS_ON:
+        return 0, [], list(trainings)
+    on_gpu: list[list[Cell]] = []
+    others: list[list[Cell]] = []
+    for cells in trainings:
+        device = str(cells[0].settings.get("device", TURNS_ON))
+        takes_turns = device in ("auto", TURNS_ON) and issubclass(
+            registry.get(cells[0].method), NeuralDetector
+        )
+        (on_gpu if takes_turns else others).append(cells)
+    return ON_A_GPU if jobs is None else effective_n_jobs(jobs), on_gpu, others
+
+
+def _in_turn(trainings: Iterator[list[Cell]], at_once: int, folder: Path, deadline: float) -> list[list[str]]:
+    """Run trainings of networks in this process, `at_once` of them in turn; returns what failed."""
+    import torch
+
+    from minigan.torch_state import usual_modes
+
+    def train(cell: Cell, state: Path) -> Generator[None, None, runs.Trained]:
+        return runs.train_in_steps(cell, state, deadline, at_once)
+
+    steps = (_record_in_steps(each, folder, deadline, _saves_outputs(each[0]), train) for each in trainings)
+    with usual_modes():
+        return list(in_turn(steps, at_once, torch.device(TURNS_ON)))
+
+
 def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float, saves_outputs: bool) -> list[str]:
     """Run cells that share a training, unless they are done, in progress or too late; returns what failed.
 
     May run in another process, which knows the tables that minigan declares and no others.
     """
+
+    def train(cell: Cell, state: Path) -> Generator[None, None, runs.Trained]:
+        return runs.train(cell, state)
+        yield  # never: it makes this a generator, as the others are
+
+    return run_to_the_end(_record_in_steps(cells, folder, deadline, saves_outputs, train))
+
+
+def _record_in_steps(
+    cells: Sequence[Cell], folder: Path, deadline: float, saves_outputs: bool, train: Train
+) -> Generator[None, None, list[str]]:
+    """`_run_and_record`, which pauses whenever `train` does."""
     if time.time() >= deadline:
         return []
     digest = hashlib.sha256("\n".join(cells[0].training).encode()).hexdigest()[:16]
@@ -167,18 +232,25 @@ def _run_and_record(cells: Sequence[Cell], folder: Path, deadline: float, saves_
             done = records.recorded_keys(records.record_file(cells[0].table, folder))
             left = [cell for cell in cells if cell.key not in done]  # another process may have done some
             state = folder / "claims" / f"{cells[0].table}-{digest}-{runs.commit()[:12]}.training"
-            return _train_and_record(left, folder, saves_outputs, state) if left else []
+            if not left:
+                return []
+            return (yield from _train_and_record(left, folder, saves_outputs, state, train))
     except Timeout:  # another process works on these cells
         return []
 
 
-def _train_and_record(cells: Sequence[Cell], folder: Path, saves_outputs: bool, state: Path) -> list[str]:
+def _train_and_record(
+    cells: Sequence[Cell], folder: Path, saves_outputs: bool, state: Path, train: Train
+) -> Generator[None, None, list[str]]:
     """Train once, then measure and record each cell; a failure is returned as text and stops nothing else."""
     print(f"{cells[0]}: begins", flush=True)
     try:
-        trained = runs.train(cells[0], state)
+        trained = yield from train(cells[0], state)
     except runs.Interrupted:  # the whole sweep ends
         raise
+    except Paused as pause:
+        print(f"{cells[0]}: pauses, {pause}", flush=True)
+        return []
     except Exception as error:  # one run that fails must not stop the others
         return [_failure(cell, error) for cell in cells]
     failures = []

@@ -213,9 +213,14 @@ class ADeGAN(NeuralDetector):
         return z_c, weight * self.features(n) + (1 - weight) * self.features(n)
 
     def one_hot(self, pattern: Tensor) -> Tensor:
-        return F.one_hot(pattern, self.n_patterns).float()
+        """Patterns, (n,), as vectors of 0 and one 1, (n, n_c)."""
+        # Not F.one_hot, which looks for the largest number first: on a GPU, a step must not wait for one.
+        return (pattern[:, None] == torch.arange(self.n_patterns, device=pattern.device)).float()
 
     # ------------------------------------------------------------------ learning
+
+    def branch(self) -> tuple[()]:
+        return ()
 
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Section 3.1.3 for one batch x, (b, c, h, w): both stages, one after the other."""

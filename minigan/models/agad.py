@@ -216,6 +216,10 @@ class AGAD(NeuralDetector):
     def _shuffle(self, n: int) -> Tensor:
         return torch.randperm(n, generator=self.rng_, device=self.device_)
 
+    def branch(self) -> int | None:
+        """The labelled anomalies in a batch. None where D may be re-initialised: that looks at its loss."""
+        return None if self.reset_below else self.n_anomalies
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Algorithm 1 for one batch x, (b, c, h, w), whose last `n_anomalies` images are anomalies."""
         parts = [len(x) - self.n_anomalies, self.n_anomalies]

@@ -189,12 +189,17 @@ class ALGAN(NeuralDetector):
             self.z_d = self.latents(*shape, alpha=self.alpha).expand(steps, -1, -1)  # (m, b, z_dim), line 3
             self.z_g = self.latents(*shape).expand(steps, -1, -1)  # (m, b, z_dim), line 4
 
+    def branch(self) -> tuple[bool, int]:
+        """Whether buffered fakes take part, and how many there are: a full buffer does not grow."""
+        return self.epoch_ > 1, len(self.buffer or ())
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Algorithm 1, lines 7-20, for one batch x, (b, c, h, w)."""
         x = self.with_extra_channels(augment(x, self.augment, self.rng_))
         self.G.train(self.batch_norm != "running")
         with torch.no_grad():  # D's loss must not train G
-            x_fresh = self.G(self.z_d[self.step_])  # line 9: x' = G(z_d); G does not change while D learns
+            # line 9: x' = G(z_d); G does not change while D learns
+            x_fresh = self.G(self.live(lambda: self.z_d[self.step_]))
         self.G.train()
         for _ in range(self.n_dis):  # line 8
             batches = [x, x_fresh]
@@ -210,7 +215,8 @@ class ALGAN(NeuralDetector):
             self.buffer.add(x_fresh)  # line 18
 
         with blocks.frozen(self.D):  # the gradient passes through D to G, but must not train D
-            error_G = loss_G(self.D(self.G(self.z_g[self.step_])), self.saturating)  # line 19
+            z_g = self.live(lambda: self.z_g[self.step_])
+            error_G = loss_G(self.D(self.G(z_g)), self.saturating)  # line 19
             self.opt_G.zero_grad()
             error_G.backward()
             self.opt_G.step()  # line 20

@@ -114,6 +114,9 @@ class ALOCC(NeuralDetector):
             return real, fake
         return self.D(x)[0], self.D(x_hat)[0]
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The paper's training for one batch x, (b, c, h, w): D, then R, `refiner_steps` times."""
         x_hat = self.R(self.noisy(x))

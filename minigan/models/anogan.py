@@ -106,6 +106,9 @@ class AnoGAN(NeuralDetector):
 
     # ------------------------------------------------------------------ learning
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Eq. 1, DCGAN's training, for one batch x, (b, c, h, w): first D, then G."""
         z = 2 * torch.rand(len(x), self.z_dim, generator=self.rng_, device=self.device_) - 1  # (b, z_dim)

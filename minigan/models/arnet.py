@@ -108,6 +108,9 @@ class ARNet(NeuralDetector):
         for group in self.opt.param_groups:
             group["lr"] = self.lr / 2**tenths
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """||x - G(erased x)||^2, averaged, on a batch x, (b, c, h, w), each with a random quarter turn."""
         turns = torch.randint(len(TURNS), (len(x),), generator=self.rng_, device=self.device_)

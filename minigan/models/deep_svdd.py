@@ -185,6 +185,9 @@ class DeepSVDD(NeuralDetector):
     def start_epoch(self) -> None:
         self.set_rate(self.opt, self.epoch_, self.search_epochs)
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Eq. 4 on a batch x, (b, c, h, w): minimise 1/b sum ||phi(x) - c||^2."""
         loss = self.phi.distance(x).mean()
@@ -243,6 +246,9 @@ class DeepSAD(DeepSVDD):
     def centred(self, x: Tensor) -> Tensor:
         """The images whose mean output is the centre, by `centre_from`."""
         return x if self.centre_from == "all" else x[self.is_normal_]
+
+    def branch(self) -> None:
+        return None  # the number of anomalies in a batch decides on shapes
 
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Eq. 7 on a batch x, (b, c, h, w): 1/b (sum of normal d + eta sum of anomalous 1/d), d as above."""

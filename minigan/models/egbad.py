@@ -163,6 +163,9 @@ class EGBAD(NeuralDetector):
         self.opt_D = blocks.adam(self.D.parameters(), self.lr, self.betas)
         self.steps = 0
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """One step of D, then one of G and one of E, on a batch x, (b, c, h, w)."""
         z = torch.randn(len(x), self.z_dim, generator=self.rng_, device=self.device_)
@@ -187,13 +190,17 @@ class EGBAD(NeuralDetector):
     @torch.no_grad()
     def follow(self) -> None:
         """Update the averages of the weights: mean <- decay * mean + (1 - decay) * weights."""
-        self.steps += 1
-        decay = min(self.decay, self.steps / (9 + self.steps))
+        weight = self.live(self.next_weight)
         pairs = ((self.G_mean, self.G), (self.E_mean, self.E), (self.D_mean, self.D))
         for mean, network in pairs:
-            torch._foreach_lerp_(list(mean.parameters()), list(network.parameters()), 1 - decay)
+            blocks.move_towards_(mean.parameters(), network.parameters(), weight)
             for kept, statistic in zip(mean.buffers(), network.buffers(), strict=True):
                 kept.copy_(statistic)
+
+    def next_weight(self) -> float:
+        """1 - decay at the next step."""
+        self.steps += 1
+        return 1 - min(self.decay, self.steps / (9 + self.steps))
 
     def score_step(self, x: Tensor) -> Tensor:
         """A(x) = alpha L_G + (1 - alpha) L_D: (n, c, h, w) -> (n,)."""

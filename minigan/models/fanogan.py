@@ -159,6 +159,9 @@ class FAnoGAN(NeuralDetector):
             order = torch.cat([order, *super().batches(n, y)])
         return order.split(self.n_critic * self.batch_size_)
 
+    def branch(self) -> bool:
+        return self.encoding()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """One step of the encoder on x, or `n_critic` steps of D on parts of it and one of G."""
         if self.encoding():

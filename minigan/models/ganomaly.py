@@ -122,6 +122,9 @@ class GANomaly(NeuralDetector):
         self.opt_G = blocks.adam(G, self.lr, self.betas)
         self.opt_D = blocks.adam(self.D.parameters(), self.lr, self.betas)
 
+    def branch(self) -> tuple[()] | None:
+        return None if self.reset_below else ()  # it looks at a loss
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """One step of G (both encoders and the decoder), then one of D, on a batch x, (b, c, h, w)."""
         z, x_hat, z_hat = self.pass_through(x)

@@ -177,9 +177,12 @@ class GeoTrans(NeuralDetector):
         self.wanted = [part % k for part in parts]
         return [part // k for part in parts]
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Cross-entropy -log y_j(T_j(x)) on a batch x, (b, c, h, w), each image with its own T_j."""
-        j = self.wanted[self.step_]
+        j = self.live(lambda: self.wanted[self.step_])
         loss = F.cross_entropy(self.f(transform(x, self.how[j])), j)
         self.opt.zero_grad()
         loss.backward()

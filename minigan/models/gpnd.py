@@ -236,6 +236,9 @@ class GPND(NeuralDetector):
         """z ~ N(0, I): (n, z_dim)."""
         return torch.randn(n, self.z_dim, generator=self.rng_, device=self.device_)
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Four updates for one batch x, (b, c, h, w), in the paper's order: D_x, f, D_z, then g with f."""
         fake, losses = self.f(self.draw(len(x))), {}

@@ -139,6 +139,9 @@ class MemAE(NeuralDetector):
         z_hat, w = self.M(self.E(x))
         return self.G(z_hat), w
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """One step on a batch x, (b, c, h, w): minimise Eq. 10, L_rec + alpha L_ent."""
         x_hat, w = self.redraw(x)

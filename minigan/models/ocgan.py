@@ -140,6 +140,13 @@ class OCGAN(NeuralDetector):
 
     # ------------------------------------------------------------------ learning
 
+    def mining(self) -> bool:
+        """Whether this epoch has informative negatives."""
+        return self.epoch_ > self.mining_from * self.epochs
+
+    def branch(self) -> bool:
+        return self.mining()
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Algorithm 1 for one batch x, (b, c, h, w): C, D_l and D_v, then E and G together."""
         noise = torch.randn(x.shape, generator=self.rng_, device=self.device_)
@@ -155,7 +162,7 @@ class OCGAN(NeuralDetector):
             losses[name].backward()
             optimiser.step()
 
-        if self.epoch_ > self.mining_from * self.epochs:
+        if self.mining():
             fake = self.G(self.mine(l_2))
         with blocks.frozen(self.D_l, self.D_v):  # gradients pass through D_l and D_v, but must not train them
             losses["L_latent"] = bce_real(self.D_l(l_1))

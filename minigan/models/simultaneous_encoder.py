@@ -53,7 +53,7 @@ from torch import Tensor
 from minigan import blocks
 from minigan.blocks import progressive
 from minigan.blocks.losses import gradient_penalty
-from minigan.blocks.progressive import PixelNorm, ProgressiveEncoder, ProgressiveGenerator
+from minigan.blocks.progressive import Level, PixelNorm, ProgressiveEncoder, ProgressiveGenerator
 from minigan.checks import require
 from minigan.neural import NeuralDetector
 
@@ -163,7 +163,8 @@ class SimultaneousEncoder(NeuralDetector):
         self.opt_D = blocks.adam(self.D.parameters(), self.lr, self.betas)
         self.opt_G = blocks.adam(self.G.parameters(), self.lr, self.betas)
         self.opt_E = blocks.adam(self.E.parameters(), self.lr, self.betas)
-        self.level, self.shown, self.steps = 0.0, 0, 0
+        self.level: Level = 0.0  # of the networks in this step
+        self.reached, self.shown, self.steps = 0.0, 0, 0
 
     # ------------------------------------------------------------------ the schedule
 
@@ -192,10 +193,26 @@ class SimultaneousEncoder(NeuralDetector):
 
     # ------------------------------------------------------------------ learning
 
+    def branch(self) -> tuple[int, bool]:
+        """The resolution, and whether its layers are fading in."""
+        top, alpha = progressive.split_level(self.level_after(self.shown))
+        return top, bool(alpha < 1)
+
+    def next_level(self, n: int) -> Level:
+        """The level of the next n images, which count as shown then."""
+
+        def show() -> float:
+            self.reached = self.level_after(self.shown)
+            self.shown, self.steps = self.shown + n, self.steps + 1
+            return progressive.split_level(self.reached)[1]
+
+        alpha = self.live(show)
+        top, now = progressive.split_level(self.reached)
+        return (top, alpha) if now < 1 and isinstance(alpha, Tensor) else self.reached
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Eq. 1 for one batch of full-size images x, (b, c, h, w), at the level reached."""
-        self.level = self.level_after(self.shown)
-        self.shown, self.steps = self.shown + len(x), self.steps + 1
+        self.level = self.next_level(len(x))
         x = progressive.at_level(x, self.level)
         with torch.no_grad():  # D's loss must not train G
             fake = self.G(self.latents(len(x)), self.level)
@@ -227,9 +244,9 @@ class SimultaneousEncoder(NeuralDetector):
     @torch.no_grad()
     def follow(self) -> None:
         """Update the averages of the weights: mean <- decay * mean + (1 - decay) * weights."""
-        decay = min(self.decay, self.steps / (9 + self.steps))
+        weight = self.live(lambda: 1 - min(self.decay, self.steps / (9 + self.steps)))
         for mean, network in ((self.G_mean, self.G), (self.E_mean, self.E)):
-            torch._foreach_lerp_(list(mean.parameters()), list(network.parameters()), 1 - decay)
+            blocks.move_towards_(mean.parameters(), network.parameters(), weight)
 
     def criticise(self, x: Tensor) -> Tensor:
         """D's raw outputs at the current level: (n, c, h, w) -> (n,)."""
@@ -247,13 +264,13 @@ class SimultaneousEncoder(NeuralDetector):
         z_hat = self.code(self.E, fake, self.level)
         return d_z(z, z_hat) if self.encoder_loss == "latent" else d_I(fake, self.G(z_hat, self.level))
 
-    def code(self, E: ProgressiveEncoder, x: Tensor, level: float) -> Tensor:
+    def code(self, E: ProgressiveEncoder, x: Tensor, level: Level) -> Tensor:
         """z_hat: (n, c, h, w) -> (n, z_dim)."""
         return F.leaky_relu(E(x, level), 0.2) if self.leaky_code else E(x, level)
 
     def fit_statistics(self, x: Tensor, y: Tensor | None) -> None:
         """Store the level of these weights: after an interrupted training, images are scored at it."""
-        self.E_mean.get_buffer("level").fill_(self.level)
+        self.E_mean.get_buffer("level").fill_(self.reached)
 
     def level_of_scores(self) -> float:
         """The level at which images are scored: the full one, unless the training was interrupted."""

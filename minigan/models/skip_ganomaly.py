@@ -151,6 +151,9 @@ class SkipGANomaly(NeuralDetector):
         self.opt_G = blocks.adam(self.G.parameters(), self.lr, self.betas)
         self.opt_D = blocks.adam(self.D.parameters(), self.lr, self.betas)
 
+    def branch(self) -> tuple[()] | None:
+        return None if self.reset_below else ()  # it looks at a loss
+
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """One step of G, then one of D, on a batch x, (b, c, h, w)."""
         x_hat = self.G(self.noisy(x))

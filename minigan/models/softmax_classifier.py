@@ -68,6 +68,9 @@ class SoftmaxClassifier(SubclassDetector):
         self.E_s, self.C = E_s.to(self.device_), C.to(self.device_)
         self.opt = blocks.adam([*self.E_s.parameters(), *self.C.parameters()], self.lr, self.betas)
 
+    def branch(self) -> tuple[()]:
+        return ()
+
     def training_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """One step on images x, (b, c, h, w), and their sub-classes y, (b,): cross-entropy, -log p_y."""
         loss = F.cross_entropy(self.C(self.E_s(x)), y)

@@ -241,6 +241,9 @@ class YGAN(SubclassDetector):
                 total = total + released_L_con(z_s, z_s_again) + released_L_con(z_r[order], z_r_again)
         return total / self.shuffles
 
+    def branch(self) -> tuple[()] | None:
+        return None if self.reset_below else ()  # it looks at a loss
+
     def training_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Section 3.2 for one batch: images x, (b, c, h, w), and sub-classes y, (b,)."""
         z_s, z_r = self.codes(x)
@@ -255,7 +258,7 @@ class YGAN(SubclassDetector):
             losses["L_s"] = F.cross_entropy(self.C(z_s), y)  # Eq. 6: -log C(z_s)_y
         if self.lambda_r and self.encoder != "single":
             # Eq. 7: reversed, the gradient trains C to classify z_r, and E_r to prevent it.
-            z_reversed = blocks.reverse_gradient(z_r, self.reversal_weight())
+            z_reversed = blocks.reverse_gradient(z_r, self.live(self.reversal_weight))
             losses["L_r"] = F.cross_entropy(self.C(z_reversed), y)  # Eq. 8: -log C(z_r)_y
         if self.lambda_con and self.encoder != "single":
             losses["L_con"] = self.consistency_loss(z_s, z_r)  # Eq. 9

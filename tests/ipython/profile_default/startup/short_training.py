@@ -16,7 +16,7 @@ FRACTION = float(os.environ.get("MINIGAN_TEST_BATCHES", "1"))
 
 
 def draw_fewer(*_: object) -> None:
-    """Let a flip book that gets a function repeat each of its pictures, once a cell has imported it."""
+    """Let a flip book that gets a function repeat each of its pictures, as soon as it is imported."""
     flipbook = sys.modules.get("minigan.flipbook")
     if flipbook is None or not hasattr(flipbook, "_pictures"):
         return
@@ -33,14 +33,14 @@ def draw_fewer(*_: object) -> None:
 
 
 def shorten(*_: object) -> None:
-    """Shorten `NeuralDetector`, once a cell has imported it: importing torch here would slow every page."""
+    """Shorten `NeuralDetector` as soon as it is imported: to import torch here would slow every page."""
     neural = sys.modules.get("minigan.neural")
     if neural is None or not hasattr(neural, "NeuralDetector"):
         return
     get_ipython().events.unregister("post_run_cell", shorten)  # noqa: F821 (IPython defines it)
     full = neural.NeuralDetector._train_epoch
 
-    def train_epoch(self, x, y):
+    def train_epoch(self, step):
         batches = type(self).batches
 
         def some(n, y):
@@ -52,7 +52,7 @@ def shorten(*_: object) -> None:
 
         self.batches = some
         try:
-            row = full(self, x, y)
+            row = yield from full(self, step)
         finally:
             del self.batches
             if hasattr(self, "kimg"):  # counts images, and would make up for those left out
@@ -71,6 +71,7 @@ def make_fewer_steps(lines: list[str]) -> list[str]:
 
 
 if FRACTION < 1:
-    get_ipython().events.register("post_run_cell", shorten)  # noqa: F821
-    get_ipython().events.register("post_run_cell", draw_fewer)  # noqa: F821
+    for change in (shorten, draw_fewer):
+        get_ipython().events.register("post_run_cell", change)  # noqa: F821
+        change()  # kernels of `tests/warm_kernels.py` have imported it already
     get_ipython().input_transformers_cleanup.append(make_fewer_steps)  # noqa: F821
