@@ -104,9 +104,9 @@ test: env  ## style, types, tests, then every cell of the book, with shorter tra
 		--nbval-cell-timeout $(CELL_TIMEOUT) --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
 # On a quiet machine: the numbers are ratios of CPU time, but caches are shared. BENCH has options, as
-# BENCH="--only methods --repetitions 9"; python -m bench --help lists them.
+# BENCH="--only methods --repetitions 9"; BENCH=--help lists them.
 bench: env  ## measure what everything costs, beside other libraries where they are installed; writes results/speed.csv
-	OMP_NUM_THREADS=1 $(PY) -m bench $(BENCH)
+	OMP_NUM_THREADS=1 PYTHONPATH="$(CURDIR)/book" $(PY) -m bench $(BENCH)
 
 gpu-check: env  ## on a GPU: training steps captured as CUDA graphs against ordinary ones, and their times (2 minutes)
 	$(PY) tests/gpu_check.py

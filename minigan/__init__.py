@@ -57,6 +57,7 @@ _MODULES = {
     "benchmarks": "experiments.benchmarks",
     "published": "experiments.published",
     "report": "experiments.report",
+    "spine": "experiments.spine",
     "verdicts": "experiments.verdicts",
     "spread": "experiments.spread",
     "adegan": "models.adegan",

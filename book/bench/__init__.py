@@ -1,0 +1,1 @@
+"""What minigan costs: `make bench` measures it, and writes `data/results/speed.csv`."""
