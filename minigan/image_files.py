@@ -8,6 +8,9 @@ given a folder (`images.read_folder`), the data sets, and `data.load("folder")`.
 and antialiased: where an image becomes smaller, a pixel is a weighted mean of all the pixels it stands for.
 The recorded results of the benchmarks were made that way. (Arrays are resized by torch, see `images.resize`;
 the two can differ by a grey level.)
+
+A JPEG is decoded whole, although Pillow could decode it at a smaller size in less time (`Image.draft`): the
+pixels would be others than those of the whole image made small. `make bench` measures both.
 """
 
 from __future__ import annotations

@@ -27,8 +27,11 @@ NAME = "speed"
 #: What was measured: a part of the benchmark, what it is about, in which way, and which quantity.
 KEY = ("section", "name", "variant", "metric")
 #: The value, the quartiles around it and the number of repetitions; then where and when.
-COLUMNS = (*KEY, "value", "low", "high", "repetitions")
-COLUMNS += ("machine", "threads", "load", "python", "torch", "minigan", "commit", "date")
+COLUMNS = (
+    *KEY,
+    *("value", "low", "high", "repetitions"),
+    *("machine", "threads", "load", "python", "torch", "minigan", "commit", "date"),
+)
 #: What identifies a line: the same measurement on the same machine replaces it.
 SAME = [*KEY, "machine"]
 
