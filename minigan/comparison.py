@@ -136,6 +136,11 @@ def _row(detector: Any, scores: np.ndarray, anomalous: Sequence[bool], pace: flo
 def _advice(table: pd.DataFrame, n: int) -> str:
     """Which method to take: the quickest of those that no other beats clearly on these images."""
     best = table.iloc[0]
+    if best["AUROC"] <= 0.5:
+        return (
+            f"take none of them: guessing has an AUROC of 0.5, {best['method']} {best['AUROC']:.3f}; "
+            "something else than the anomalies decides, such as other light in the training images"
+        )
     near = table[table["AUROC"] >= best["AUROC"] - NEAR]
     quickest = near.loc[near["seconds"].idxmin()]
     if quickest["method"] == best["method"]:

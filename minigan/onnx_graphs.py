@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Methods that no graph can express, and why.
 IMPOSSIBLE = {
+    "ALGANFeature": "which rotates images, and by a graph in ONNX its scores are others",
     "AnoGAN": "which searches for the closest image by gradients, and a graph in ONNX has none",
     "GPND": "whose Jacobian is made of gradients, and a graph in ONNX has none (jacobian=False does without)",
     "IsolationForest": "whose trees are not made of tensors",
@@ -365,19 +366,8 @@ class PatchCoreScore(Extractor):
         return (1 - to_query.softmax(1).amin(1)) * s_star
 
 
-def _algan_feature(detector: Any) -> nn.Module:
-    from minigan.blocks.features import Backbone  # here, because torchvision takes seconds to import
-
-    backbone = Backbone(detector.weights, detector.device_, detector.backbone)
-    detector.backbone_ = traceable(backbone, detector.image_shape_[1])
-    module = NetworkScore(detector)
-    module.backbone = backbone.network
-    return module
-
-
 #: Name of the method -> the module of its score, where `NetworkScore` is not it.
 GRAPHS: dict[str, Callable[[Any], nn.Module]] = {
-    "ALGANFeature": _algan_feature,
     "PaDiM": PaDiMScore,
     "PatchCore": PatchCoreScore,
     "Mahalanobis": MahalanobisScore,

@@ -51,7 +51,8 @@ class Chosen(NamedTuple):
 def normal_images(folder: str | Path) -> Chosen:
     """The files to learn from: what lies in `train/` if there is such a folder, without tests and masks.
 
-    `folder` may also be a CSV file, see `photographs`; those with other labels than normal are left out.
+    Of folders that are sorted, as those to score may be, only what lies in those called `NORMAL` is learned
+    from. `folder` may also be a CSV file, see `photographs`; images with other labels are left out.
 
     Raises:
         FileNotFoundError: no such folder, or no image file in it.
@@ -76,7 +77,13 @@ def normal_images(folder: str | Path) -> Chosen:
             return f"in {TESTS}/" if TESTS in path.relative_to(folder).parts else "outside train/"
         return f"in {TESTS}/" if TESTS in path.relative_to(root).parts[:-1] else None
 
-    return _choose(folder, root, reason)
+    chosen = _choose(folder, root, reason)
+    outside = outside_normal(root, chosen.files)
+    if not is_sorted(outside):
+        return chosen
+    files = [path for path, anomaly in zip(chosen.files, outside, strict=True) if not anomaly]
+    named = f"outside of folders called {', '.join(NORMAL)}"
+    return chosen._replace(files=files, left_out=chosen.left_out | {named: sum(outside)})
 
 
 def photographs(folder: str | Path) -> Chosen:
@@ -143,6 +150,13 @@ def _listed(table: Path) -> Chosen:
 def is_sorted(anomalous: Sequence[bool]) -> bool:
     """Whether images of both kinds are there."""
     return 0 < sum(anomalous) < len(anomalous)
+
+
+def folders_of(chosen: Chosen) -> str:
+    """The sub-folders of `root` with files in them, "'a/', 'b/', 'c/' and 2 more"; "" if all lie in one."""
+    first = {path.relative_to(chosen.root).parts[:-1][:1] for path in chosen.files}
+    names = sorted(repr(f"{name}/") for parts in first for name in parts) if len(first) > 1 else []
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def outside_normal(root: str | Path, files: Sequence[Path]) -> list[bool]:

@@ -10,8 +10,14 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from collections.abc import Iterable, Sequence
+
+from PIL import Image
+
+#: Longer side of photographs in the page, in pixels.
+SIDE = 192
 
 Content = object  # Html as it is; everything else as escaped text
 
@@ -58,14 +64,15 @@ def bullets(items: Iterable[Content]) -> Html:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Content]], caption: str) -> Html:
-    """A table; the first cell of each row names it. Numbers stand at the right."""
-    head = element("tr", *(element("th", name, scope="col") for name in header))
+    """A table; the first cell of each row names it. Columns of nothing but numbers stand at the right."""
+    rows = list(rows)
+    columns = [[row[i] for row in rows] for i in range(1, len(header))]
+    sides = [{"class_": "number"} if all(map(_is_number, column)) else {} for column in columns]
+    names = zip(header, [{}, *sides], strict=True)
+    head = element("tr", *(element("th", name, scope="col", **side) for name, side in names))
     lines = []
     for first, *others in rows:
-        cells = (
-            element("td", cell, class_="number") if _is_number(cell) else element("td", cell)
-            for cell in others
-        )
+        cells = (element("td", cell, **side) for cell, side in zip(others, sides, strict=True))
         lines.append(element("tr", element("th", first, scope="row"), *cells))
     return element("table", element("caption", caption), element("thead", head), element("tbody", *lines))
 
@@ -81,6 +88,15 @@ def picture(png: bytes, alt: str, caption: Content = "", kind: str = "figure") -
 def gallery(pictures: Iterable[Html]) -> Html:
     """Photographs beside each other, as many as fit."""
     return element("div", *pictures, class_="gallery")
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """An image with at most `SIDE` pixels a side, as PNG."""
+    buffer = io.BytesIO()
+    small = image.copy()
+    small.thumbnail((SIDE, SIDE))
+    small.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def page(title: str, lead: Content, sections: Iterable[Html]) -> str:
@@ -115,17 +131,23 @@ h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top:
 table { border-collapse: collapse; margin: 1rem 0; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { border-top: 1px solid var(--line); padding: .25rem .7rem; text-align: left; vertical-align: top; }
-thead th { background: var(--soft); } tbody th { font-weight: 400; } td.number { text-align: right; }
+thead th { background: var(--soft); overflow-wrap: break-word; } .number { text-align: right; }
+td.number { white-space: nowrap; }
+tbody th { font-weight: 400; min-width: 5em; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
 figure.figure img { background: #ffffff; border-radius: 4px; }
 figcaption { font-size: .85rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: .8rem; }
 .gallery figure { margin: 0; } .gallery img { width: 100%; }
 strong.flagged { color: var(--flagged); }
+@media (max-width: 40rem) {
+  table { font-size: .85rem; } th, td { padding: .25rem .35rem; }
+  .gallery { grid-template-columns: repeat(2, 1fr); }
+}
 @media print {
   :root { --ink: #000000; --paper: #ffffff; --soft: #eeeeee; --line: #777777; --flagged: #8a3500; }
   body { max-width: none; font-size: 10pt; padding: 0; }
-  figure, tr { break-inside: avoid; } h2, caption { break-after: avoid; }
+  figure, tr { break-inside: avoid; } h2, h3, caption { break-after: avoid; }
   .gallery { grid-template-columns: repeat(4, 1fr); }
 }
 """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import minigan
 from minigan import heatmaps, scoring, training
 from minigan.checks import require
-from minigan.photographs import TESTS, Chosen, is_sorted, labels_of, masks_of, photographs
+from minigan.defaults import NORMAL
+from minigan.photographs import TESTS, Chosen, folders_of, is_sorted, labels_of, masks_of, photographs
 from minigan.report_page import (
     Content,
     Html,
@@ -31,14 +31,15 @@ from minigan.report_page import (
     picture,
     section,
     table,
+    thumbnail,
 )
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-#: Photographs shown of each kind, and their longer side in pixels.
-SHOWN, SIDE = 8, 192
+#: Photographs shown of each kind.
+SHOWN = 8
 #: Names of files listed at most.
 LISTED = 20
 #: Pixels of heat maps in memory; of more images, some in equal distances are taken.
@@ -80,6 +81,12 @@ def report(options: argparse.Namespace) -> int:
     with replacing(options.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"{found.flagged.sum()} of {len(found.files)} images lie above the threshold; see {options.out}")
+    inside = folders_of(found.chosen)
+    if found.anomalous is None and inside:
+        training.say(
+            f"the report has no AUROC: which images in {inside} are normal is not known; name one of these "
+            f"folders {' or '.join(NORMAL)}, or list the images with labels in a CSV file"
+        )
     return 0
 
 
@@ -184,7 +191,8 @@ def _labels(found: Found) -> Html | None:
         "Normal and anomalous images",
         paragraph(
             f"AUROC {auroc:.3f}: the probability that an anomaly scores higher than a normal image (95 % "
-            f"interval {low:.3f} to {high:.3f} over draws of such test images)."
+            f"interval {low:.3f} to {high:.3f} over draws of such test images).",
+            " Below 0.5, something else than the anomalies decides, such as light." if high < 0.5 else "",
         ),
         table(["images", "above the threshold", "below"], counts, "Confusion counts"),
         picture(_png(figure), alt),
@@ -193,11 +201,16 @@ def _labels(found: Found) -> Html | None:
 
 
 def _extremes(found: Found) -> Html:
-    """The least and the most normal images."""
+    """The least and the most normal images, and those that the threshold puts on the wrong side."""
     order = found.scores.argsort(kind="stable")
+    kinds = [("Least normal", order[::-1]), ("Most normal", order)]
+    if found.anomalous is not None:
+        missed, false = found.anomalous & ~found.flagged, ~found.anomalous & found.flagged
+        kinds.append((f"Anomalous, but not flagged: {missed.sum()}", order[missed[order]]))
+        kinds.append((f"Normal, but flagged: {false.sum()}", order[::-1][false[order[::-1]]]))
     parts: list[Content] = []
-    for title, at in (("Least normal", order[::-1][:SHOWN]), ("Most normal", order[:SHOWN])):
-        parts += [element("h3", title), gallery(_photograph(found, int(i), _thumbnail) for i in at)]
+    for title, at in kinds:
+        parts += [element("h3", title), gallery(_photograph(found, int(i), _small) for i in at[:SHOWN])]
     return section("Images", *parts)
 
 
@@ -215,7 +228,7 @@ def _maps(found: Found) -> Html | None:
     drawn = dict(zip(few.tolist(), shown, strict=True))
 
     def over(path: Path, i: int) -> bytes:
-        return _small_png(heatmaps.overlay(path, drawn[i], limits))
+        return thumbnail(heatmaps.overlay(path, drawn[i], limits))
 
     return section(
         "Heat maps",
@@ -296,8 +309,9 @@ def _method(found: Found) -> Html:
 
     detector = found.detector
     channels, size, _ = detector.image_shape_
+    kind = "in colour" if channels == 3 else "in grey"
     parts: list[Content] = [
-        paragraph(f"{type(detector).__name__} on images of {size} x {size} pixels, {channels} channel(s).")
+        paragraph(f"{type(detector).__name__} on images of {size} x {size} pixels, {kind}.")
     ]
     parameters = detector.fitted_parameters_
     parts.append(
@@ -358,19 +372,10 @@ def _photograph(found: Found, i: int, draw: Callable[[Path, int], bytes], what: 
     return picture(draw(found.files[i], i), f"{what}{found.name(i)}", caption, "photograph")
 
 
-def _thumbnail(path: Path, i: int) -> bytes:
+def _small(path: Path, i: int) -> bytes:
     from minigan.image_files import open_upright
 
-    return _small_png(open_upright(path))
-
-
-def _small_png(image: Any) -> bytes:
-    """A Pillow image at `SIDE` pixels, as PNG."""
-    buffer = io.BytesIO()
-    small = image.copy()
-    small.thumbnail((SIDE, SIDE))
-    small.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return thumbnail(open_upright(path))
 
 
 def _png(figure: Figure) -> bytes:

@@ -115,6 +115,6 @@ def _found(detector: Any, scores: np.ndarray, anomalous: np.ndarray, rate: float
         parts.append(f"{flagged[of].sum()} of {of.sum()} {kind} images ({training.percentages(low, high)})")
     how = "the fraction of both kinds that it tells apart is the largest" if rate is None else "as asked for"
     return (
-        f"it flags {' and '.join(parts)}, with {LEVEL:.0%} intervals: {how}; it was chosen on these images, "
-        "so expect a little less on others"
+        f"it flags {' and '.join(parts)}, with {100 * LEVEL:.0f} % intervals: {how}; it was chosen on these "
+        "images, so expect a little less on others"
     )

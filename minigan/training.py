@@ -29,7 +29,7 @@ import minigan
 from minigan import registry, terminal
 from minigan.checks import is_whole_number, require
 from minigan.defaults import FEATURES_SIZE, IMAGE_SIZE, INSTALL_FEATURES
-from minigan.photographs import Chosen
+from minigan.photographs import Chosen, folders_of, is_list
 from minigan.scores_file import reason_of
 
 if TYPE_CHECKING:
@@ -348,6 +348,9 @@ def announce(detector: Detector, chosen: Chosen, folder: str, default: bool = Fa
         say(f"method: PCA; {INSTALL_FEATURES} makes PatchCore the default, on features of photographs")
     n, held_out = len(chosen.files), detector.n_held_out(len(chosen.files))
     say(f"{chosen} in {folder}: {n - held_out} to learn from, {held_out} held out for the threshold")
+    inside = folders_of(chosen)
+    if inside and not is_list(folder):
+        say(f"images in {inside} count as normal; pass the folder of the normal ones if some are not")
     ranks = np.arange(held_out)  # the interval does not depend on the scores
     aim = 1 - detector.contamination
     low, high = metrics.flagged_interval(ranks, float(np.quantile(ranks, aim)))

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from minigan import data, experiments
@@ -42,6 +43,16 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     """Images of 16x16 pixels, (1797, 16, 16) uint8, and their labels 0..9."""
     dataset = data.load("digits", size=16)
     return dataset.images, dataset.labels
+
+
+def write_digits(top: Path, size: int, **folders: tuple[int, int, int]) -> None:
+    """Digits as files: `good=(4, 0, 60)` writes the first sixty fours to top/good; new_odd is new/odd."""
+    dataset = data.load("digits", size=size)
+    for name, (digit, first, end) in folders.items():
+        folder = top.joinpath(*name.split("_"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, picture in enumerate(dataset.images[dataset.labels == digit][first:end]):
+            Image.fromarray(picture).save(folder / f"{i:02}.png")
 
 
 def zeros(n: int = 40, channels: int = 1) -> np.ndarray:

@@ -17,11 +17,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import Normed, fake_record, run_by, tiny_cells
+from helpers import Normed, fake_record, run_by, tiny_cells, write_digits
 from PIL import Image
 
 import minigan
-from minigan import data, experiments, registry, scores_file, scoring, tables, terminal
+from minigan import cli, data, experiments, registry, scores_file, scoring, tables, terminal
 from minigan.cli import main
 from minigan.hyperparameters import hyperparameters
 from minigan.image_files import find_images
@@ -32,12 +32,7 @@ from minigan.tables import Cell, Table
 @pytest.fixture
 def folders(tmp_path):
     """Sixty fours to learn from; ten fours and ten ones to score, these in a folder of their own."""
-    digits = data.load("digits", size=8)
-    fours, ones = digits.images[digits.labels == 4], digits.images[digits.labels == 1]
-    for name, pictures in (("good", fours[:60]), ("new", fours[60:70]), ("new/odd", ones[:10])):
-        (tmp_path / name).mkdir()
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(tmp_path / name / f"{i:02}.png")
+    write_digits(tmp_path, 8, good=(4, 0, 60), new=(4, 60, 70), new_odd=(1, 0, 10))
     return tmp_path
 
 
@@ -853,6 +848,17 @@ def test_python_m_minigan(argument, code, said):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code
     assert said in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_every_command_and_option_is_explained_and_the_readme_names_every_command():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (commands,) = [action for action in cli._parser()._actions if action.choices]
+    assert {"threshold", "export", "methods", "datasets", "results"} <= set(commands.choices)
+    for name, command in commands.choices.items():
+        assert re.search(rf"\bminigan {name}\b", readme), f"the README does not name `minigan {name}`"
+        assert command.description
+        unexplained = [action.dest for action in command._actions if len(action.help or "") < 10]
+        assert unexplained == [], f"options of `minigan {name}` without a sentence"
 
 
 def test_help_is_quick():

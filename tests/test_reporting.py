@@ -92,16 +92,22 @@ def test_scores_and_threshold_are_those_of_the_library(reported, page, scored):
     assert folders["good"] == ["11", str(flagged[~truth].sum())] and folders["scratch"][0] == "6"
 
 
-def test_the_most_and_the_least_normal_images_are_shown(page, scored):
-    detector, images, files, _ = scored
-    order = np.argsort(detector.anomaly_score(images), kind="stable")
+def test_the_most_and_the_least_normal_images_and_mistakes_are_shown(page, scored):
+    detector, images, files, truth = scored
+    scores = detector.anomaly_score(images)
+    order, flagged = np.argsort(scores, kind="stable"), scores > detector.threshold_
     names = [path.relative_to(files[0].parents[1]).as_posix() for path in files]
     galleries = [
         [image["alt"] for image in gallery.find_all("img")] for gallery in page.select("section .gallery")
     ]
     assert galleries[0] == [names[i] for i in order[::-1][:8]]
     assert galleries[1] == [names[i] for i in order[:8]]
-    assert galleries[2] == [f"heat map over {names[i]}" for i in order[::-1][:8]]
+    missed = [names[i] for i in order if truth[i] and not flagged[i]]
+    false = [names[i] for i in order[::-1] if flagged[i] and not truth[i]]
+    assert galleries[2:4] == [missed[:8], false[:8]] and len(missed) + len(false) > 0
+    assert galleries[4] == [f"heat map over {names[i]}" for i in order[::-1][:8]]
+    titles = [title.get_text() for title in page.find_all("h3")]
+    assert titles[2:4] == [f"Anomalous, but not flagged: {len(missed)}", f"Normal, but flagged: {len(false)}"]
 
 
 def test_heat_maps_are_compared_with_masks(page, scored):
@@ -239,7 +245,8 @@ def test_everything_but_html_is_escaped(text, shown):
     assert report_page.page("t", text, []).encode("utf-8")  # no lone surrogate is left
 
 
-def test_numbers_stand_at_the_right():
-    html = report_page.table(["a", "b"], [["x", 5], ["y", "3 %"], ["z", "1e-05"], ["w", "5 x 5"]], "c")
-    cells = BeautifulSoup(html, "html.parser").find_all("td")
-    assert ["class" in cell.attrs for cell in cells] == [True, True, True, False]
+def test_columns_of_numbers_stand_at_the_right():
+    lines = [["x", 5, "5 x 5"], ["y", "3 %", 7], ["z", "1e-05", 8]]
+    html = BeautifulSoup(report_page.table(["a", "b", "c"], lines, "d"), "html.parser")
+    for row in html.find_all("tr"):
+        assert ["class" in cell.attrs for cell in row.find_all(["th", "td"])] == [False, True, False]

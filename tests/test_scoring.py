@@ -91,8 +91,23 @@ def test_masks_are_found(bottle):
 
 
 def test_a_folder_called_test_may_be_trained_on_by_its_own_path(bottle):
-    assert len(normal_images(bottle / "test").files) == 50
     assert len(normal_images(bottle / "test" / "good").files) == 30
+
+
+def test_of_sorted_folders_only_the_normal_ones_are_learned_from(bottle, capsys):
+    chosen = normal_images(bottle / "test")
+    assert chosen.files == find_images(bottle / "test" / "good")
+    assert chosen.left_out == {"outside of folders called good, normal, ok": 20}
+    (bottle / "test" / "good").rename(bottle / "test" / "MT_Free")  # a name that says nothing
+    assert len(normal_images(bottle / "test").files) == 50
+    odd = "b\n" if os.name != "nt" else "b"  # Windows has no such names
+    for name in ("a", odd):
+        write(bottle / "test" / name, np.zeros((1, 8, 8), np.uint8))
+    names = f"'MT_Free/', 'a/', {odd + '/'!r} and 1 more"
+    assert main(["fit", "bottle/test", "--method", "PCA", "--out", "b.safetensors"]) == 0
+    assert f"\nimages in {names} count as normal; pass the folder of the normal" in capsys.readouterr().err
+    assert main(["report", "b.safetensors", "bottle/test", "--out", "r.html"]) == 0
+    assert f"which images in {names} are normal is not known; name one of these" in capsys.readouterr().err
 
 
 def test_nothing_to_learn_from(tmp_path):
@@ -380,6 +395,7 @@ def full(text):
 @pytest.mark.parametrize(
     ("rows", "advice"),
     [
+        ([("A", 0.2, 0.4, 9.0), ("B", 0.1, 0.3, 1.0)], "take none of them: guessing has an AUROC of 0.5"),
         ([("A", 0.99, 1.0, 9.0), ("B", 0.8, 0.9, 1.0)], "take A: it has the highest AUROC"),
         ([("A", 0.99, 1.0, 9.0), ("B", 0.985, 1.0, 1.0)], "take B: its AUROC is within 0.01 of the highest"),
         ([("A", 0.9, 1.0, 1.0), ("B", 0.8, 0.95, 9.0)], "that it beats B may be chance, with 50 test images"),

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import points, raises_sentence, ring
+from helpers import points, raises_sentence, ring, write_digits
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 import minigan
 from minigan import PCA, data, metrics, training
@@ -74,12 +73,7 @@ def test_calibrate_takes_labels(tmp_path):
 @pytest.fixture
 def parts(tmp_path, monkeypatch, capsys):
     """The working directory: `train`, and `sorted` with fours in `good` and ones in `odd`; a detector."""
-    digits = data.load("digits", size=8)
-    fours, ones = digits.images[digits.labels == 4], digits.images[digits.labels == 1]
-    for name, pictures in (("train", fours[:60]), ("sorted/good", fours[60:90]), ("sorted/odd", ones[:20])):
-        (tmp_path / name).mkdir(parents=True)
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(tmp_path / name / f"{i:02}.png")
+    write_digits(tmp_path, 8, train=(4, 0, 60), sorted_good=(4, 60, 90), sorted_odd=(1, 0, 20))
     monkeypatch.chdir(tmp_path)
     assert fit("--out", "parts.safetensors") == 0
     capsys.readouterr()

@@ -43,7 +43,7 @@ def note(rows: Iterable[Mapping[str, Any]], folder: str | Path | None = None) ->
     """
     path = records.record_file(NAME, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with records.lock(path.parent, NAME):
+    with records.lock(path.parent.parent, NAME):
         old = everything(folder)
         new = pd.DataFrame([{name: str(row.get(name, "")) for name in COLUMNS} for row in rows])
         both = (pd.concat([old, new]) if len(old) else new).drop_duplicates(SAME, keep="last")
