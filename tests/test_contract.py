@@ -495,7 +495,7 @@ def test_parameters_are_those_counted_by_hand(name, monkeypatch):
 
 
 @each_on_images
-@pytest.mark.parametrize(("size", "channels"), [(16, 3), *zip(SIZES, (1, 3, 1, 3, 1), strict=True)])
+@pytest.mark.parametrize(("size", "channels"), [(min(SIZES), 1), (16, 3), (64, 3), (max(SIZES), 1)])
 def test_all_sizes_have_the_right_shapes(name, size, channels):
     x = np.random.default_rng(0).integers(0, 256, (4, channels, size, size), dtype=np.uint8)
     detector = fit(name, x, **case_of(name).large)

@@ -15,6 +15,7 @@ import sys
 import time
 from multiprocessing.process import BaseProcess
 
+import pandas
 from jupyter_client.provisioning import local_provisioner
 
 #: What the kernels are forked with. PyTorch itself imports its compiler, `_dynamo`, with the first optimiser.
@@ -52,6 +53,7 @@ def run_kernel(command: list[str], environment: dict[str, str], folder: str | No
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder or ".")
+    pandas.set_option("display.max_columns", 20)  # what it takes when a notebook imports it
     _, _, module, *sys.argv[1:] = command
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
