@@ -1,8 +1,8 @@
 # minigan: everything a machine needs, from the clone to the book. `make help` lists the targets.
 
 PYTHON ?= python3
-# How many test workers run side by side: one more than two cores, since some wait for a browser or a command.
-JOBS ?= 3
+# How many test workers run side by side.
+JOBS ?= 2
 # Seconds a notebook cell may take.
 CELL_TIMEOUT ?= 300
 # 1: also measure which lines the tests run, and fail below 95 %; that takes nearly half as long again.
