@@ -151,8 +151,8 @@ def more_steps(*names: str, folder: str | Path | None = None) -> Page:
     said = ""
     if len(gain):
         said = (
-            f"<p>The long training raises {int((gain > 0).sum())} of {len(gain)} results of networks, "
-            f"by {gain.mean():+.3f} on average ({gain.min():+.3f} to {gain.max():+.3f}).</p>"
+            f"<p>The long training raises {int((gain > 0).sum())} of {len(gain)} results of networks; the "
+            f"mean difference is {gain.mean():+.3f} ({gain.min():+.3f} to {gain.max():+.3f}).</p>"
         )
     return Page(
         f'<div class="verdicts"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
