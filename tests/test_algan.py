@@ -12,7 +12,7 @@ from torch import nn
 import minigan
 from minigan import ALGAN, ALGANFeature, features, metrics, tables
 from minigan.images import AUGMENTATIONS
-from minigan.models.algan import VectorDiscriminator, VectorGenerator, loss_D, loss_G
+from minigan.models.algan import loss_D, loss_G
 
 B, STEPS = 4, 3  # images in a batch, batches in an epoch
 
@@ -500,25 +500,6 @@ def test_the_epoch_selected_on_validation_images_can_be_used_and_saved(tmp_path)
 
 
 # ---------------------------------------------------------------------- the feature variant
-
-
-def test_feature_networks_have_three_linear_layers():
-    G, D = VectorGenerator(100, 7, width=16), VectorDiscriminator(7, width=16)
-    assert [(m.in_features, m.out_features) for m in G if isinstance(m, nn.Linear)] == [
-        (100, 16),
-        (16, 16),
-        (16, 7),
-    ]
-    assert [(m.in_features, m.out_features) for m in D if isinstance(m, nn.Linear)] == [
-        (7, 16),
-        (16, 16),
-        (16, 1),
-    ]
-    assert sum(isinstance(m, nn.BatchNorm1d) for m in G) == 2
-    assert not any(isinstance(m, nn.BatchNorm1d) for m in D.modules())
-    assert isinstance(G[-1], nn.Linear)  # features have no bounds
-    assert G(torch.randn(5, 100)).shape == (5, 7) and D(torch.randn(5, 7)).shape == (5,)
-    assert all(hasattr(m, "parametrizations") for m in D if isinstance(m, nn.Linear))
 
 
 def test_features_are_standardised_with_the_training_sets_numbers():

@@ -1,7 +1,8 @@
-"""The API page: every detector with its hyperparameters, their types, defaults and texts, none made up."""
+"""The API pages: every detector with its hyperparameters, their types, defaults and texts, none made up."""
 
 import re
 
+import build_book
 import plain_docstrings
 import pytest
 from bs4 import BeautifulSoup
@@ -15,9 +16,21 @@ CONTRACT = ("Detector", "NeuralDetector")
 CLASSES = [Detector, NeuralDetector, *map(minigan.get, minigan.methods())]
 
 
+#: The overview, and the pages by module.
+OVERVIEW, *PAGES = (name for name in build_book.pages() if name.startswith("book/api"))
+
+
 @pytest.fixture(scope="module")
-def page(book_html):
-    return BeautifulSoup((book_html / "book" / "api.html").read_text(encoding="utf-8"), "html.parser")
+def pages(book_html):
+    """The text of each page, without what surrounds it."""
+    texts = {name: (book_html / f"{name}.html").read_text(encoding="utf-8") for name in (OVERVIEW, *PAGES)}
+    return {name: BeautifulSoup(text, "html.parser").article for name, text in texts.items()}
+
+
+@pytest.fixture(scope="module")
+def page(pages):
+    """All of them together."""
+    return BeautifulSoup("".join(map(str, pages.values())), "html.parser")
 
 
 def text_of(tag) -> str:
@@ -46,6 +59,22 @@ def test_hyperparameters_stand_on_the_page_with_type_default_and_text(page, cls)
 def test_no_type_or_return_type_is_made_up(page):
     fields = {text_of(tag) for tag in page.select("dl.field-list > dt")}
     assert fields <= {"Parameters:", "Raises:", "Returns:", "Yields:"}
+
+
+def test_the_overview_leads_to_every_page(pages):
+    links = {link["href"].removesuffix(".html") for link in pages[OVERVIEW].select("a[href]")}
+    assert len(PAGES) > 4 and {name.removeprefix("book/") for name in PAGES} <= links
+
+
+def test_a_module_stands_on_one_page(pages):
+    found: dict[str, set] = {}
+    for name, page in pages.items():
+        for tag in page.select("dt.sig[id^=minigan]"):
+            module = tag["id"].removeprefix("minigan.").split(".")[0]
+            found.setdefault(module, set()).add(name)
+    assert {module: names for module, names in found.items() if len(names) > 1} == {}
+    listed = {code.text for code in pages[OVERVIEW].select("td:last-child code")}
+    assert len(listed) > 10 and listed <= found.keys()
 
 
 def test_no_name_stands_twice(page):

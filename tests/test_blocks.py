@@ -20,6 +20,8 @@ from minigan.blocks import (
     Standardize,
     UNet,
     UNetPlusPlus,
+    VectorDiscriminator,
+    VectorGenerator,
     adam,
     add_auxiliary_norms_,
     add_spectral_norm_,
@@ -711,3 +713,25 @@ def test_the_buffer_keeps_numbers_not_graphs():
     assert not buffer.sample(2).requires_grad
     new.data.zero_()
     assert (buffer.sample(2) == 1).all()  # a copy, not a view of a batch that changes later
+
+
+# ---------------------------------------------------------------------- vectors
+
+
+def test_networks_of_vectors_have_three_linear_layers():
+    G, D = VectorGenerator(100, 7, width=16), VectorDiscriminator(7, width=16)
+    assert [(m.in_features, m.out_features) for m in G if isinstance(m, nn.Linear)] == [
+        (100, 16),
+        (16, 16),
+        (16, 7),
+    ]
+    assert [(m.in_features, m.out_features) for m in D if isinstance(m, nn.Linear)] == [
+        (7, 16),
+        (16, 16),
+        (16, 1),
+    ]
+    assert sum(isinstance(m, nn.BatchNorm1d) for m in G) == 2
+    assert not any(isinstance(m, nn.BatchNorm1d) for m in D.modules())
+    assert isinstance(G[-1], nn.Linear)  # features have no bounds
+    assert G(torch.randn(5, 100)).shape == (5, 7) and D(torch.randn(5, 7)).shape == (5,)
+    assert all(hasattr(m, "parametrizations") for m in D if isinstance(m, nn.Linear))

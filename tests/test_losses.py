@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan.blocks.losses import bce_fake, bce_real, gradient_penalty
+from minigan.blocks.losses import bce_fake, bce_real, gradient_penalty, unit_range
 
 
 def sigmoid(t: float) -> float:
@@ -89,3 +89,11 @@ def test_penalty_teaches_D_and_nobody_else():
     # Steeper further out, so that it does matter where the images are.
     curved = penalty(lambda x: w.sum() * x.square().sum((1, 2, 3)), real, fake)
     assert torch.autograd.grad(curved, [real, fake], allow_unused=True) == (None, None)
+
+
+def test_each_image_is_stretched_to_the_unit_range():
+    x = torch.tensor([[[[0.0]], [[2.0]], [[4.0]]], [[[5.0]], [[5.0]], [[6.0]]]])  # all channels together
+    assert unit_range(x).flatten(1).tolist() == [[0, 0.5, 1], [0, 0, 1]]
+    assert unit_range(torch.full((1, 1, 2, 2), 0.3)).eq(0).all()  # finite, though it has no contrast
+    faint = 0.001 * torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(unit_range(faint), unit_range(1000 * faint))

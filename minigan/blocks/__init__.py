@@ -42,6 +42,7 @@ from minigan.blocks.training import (
     reverse_gradient,
 )
 from minigan.blocks.unet import UNet, UNetPlusPlus, double_convolution
+from minigan.blocks.vectors import VectorDiscriminator, VectorGenerator
 
 __all__ = [
     "SIZES",
@@ -56,6 +57,8 @@ __all__ = [
     "Standardize",
     "UNet",
     "UNetPlusPlus",
+    "VectorDiscriminator",
+    "VectorGenerator",
     "adam",
     "add_auxiliary_norms_",
     "add_spectral_norm_",

@@ -1,4 +1,4 @@
-"""Loss functions of GANs that more than one method uses.
+"""Loss functions of GANs that more than one method uses, and what they compare.
 
 The first two take raw discriminator outputs ("logits"). `sigmoid(logit)` is the D(x) of the papers, the
 probability that x is real. Working on logits keeps the logarithms finite, however sure the discriminator is.
@@ -41,3 +41,9 @@ def gradient_penalty(
     between = torch.lerp(real.detach(), fake.detach(), e).requires_grad_()
     (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
     return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def unit_range(x: Tensor) -> Tensor:
+    """Each image stretched to [0, 1]: (x - min x) / (max x - min x), 0 for a constant one. (n, c, h, w)."""
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    return (x - low) / (high - low).clamp(min=1e-8)

@@ -51,39 +51,6 @@ from minigan.checks import require
 from minigan.images import Augmentation, augment, to_float
 from minigan.neural import NeuralDetector
 
-# ---------------------------------------------------------------------- networks of the feature variant
-
-
-class VectorGenerator(nn.Sequential):
-    """Generator of feature vectors, three linear layers: (n, z_dim) -> (n, d). No output activation."""
-
-    def __init__(self, z_dim: int, d: int, width: int = 512, batch_norm: bool = True):
-        layers: list[nn.Module] = []
-        for inside in (z_dim, width):
-            layers.append(nn.Linear(inside, width, bias=not batch_norm))
-            layers += [nn.BatchNorm1d(width)] if batch_norm else []
-            layers.append(nn.ReLU(inplace=True))
-        super().__init__(*layers, nn.Linear(width, d))
-        if batch_norm:  # without it, weights this small would give outputs that hardly vary
-            blocks.init_normal_(self)
-
-
-class VectorDiscriminator(nn.Sequential):
-    """Discriminator of feature vectors, three linear layers with spectral norm: (n, d) -> (n,)."""
-
-    def __init__(self, d: int, width: int = 512):
-        super().__init__(
-            nn.Linear(d, width),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Linear(width, width),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Linear(width, 1),
-            nn.Flatten(0),  # (n, 1) -> (n,)
-        )
-        blocks.init_normal_(self)
-        blocks.add_spectral_norm_(self)
-
-
 # ---------------------------------------------------------------------- losses
 
 
@@ -300,8 +267,8 @@ class ALGANFeature(ALGAN):
         known = {"wide_resnet101_2": 2048, "efficientnet_lite0": 1280}
         d = known[self.backbone] if len(image_shape) == 3 else image_shape[0]
         self.standardize = blocks.Standardize(d).to(self.device_)
-        self.G = VectorGenerator(self.z_dim, d, self.width, self.batch_norm != "none")
-        self.D = VectorDiscriminator(d, self.width)
+        self.G = blocks.VectorGenerator(self.z_dim, d, self.width, self.batch_norm != "none")
+        self.D = blocks.VectorDiscriminator(d, self.width)
         self._optimise()
 
     def training_data(self, x: Tensor) -> Tensor:

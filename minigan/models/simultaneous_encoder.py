@@ -52,7 +52,7 @@ from torch import Tensor
 
 from minigan import blocks
 from minigan.blocks import progressive
-from minigan.blocks.losses import gradient_penalty
+from minigan.blocks.losses import gradient_penalty, unit_range
 from minigan.blocks.progressive import Level, PixelNorm, ProgressiveEncoder, ProgressiveGenerator
 from minigan.checks import require
 from minigan.neural import NeuralDetector
@@ -70,14 +70,11 @@ def d_z(z: Tensor, z_hat: Tensor) -> Tensor:
     return F.l1_loss(z_hat, PixelNorm()(z))
 
 
-def unit_range(x: Tensor) -> Tensor:
-    """Eq. 3: w(x) = (x - min x) / (max x - min x) for each image, 0 for a constant one. (n, c, h, w)."""
-    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-    return (x - low) / (high - low).clamp(min=1e-8)
-
-
 def L_n(x: Tensor, x_hat: Tensor, norm: str = "rms") -> Tensor:
-    """Eq. 2: ||w(x) - w(x_hat)||_2 / N_X, or / sqrt(N_X) for "rms". (n, c, h, w) twice -> (n,)."""
+    """Eq. 2: ||w(x) - w(x_hat)||_2 / N_X, or / sqrt(N_X) for "rms". (n, c, h, w) twice -> (n,).
+
+    Eq. 3: w(x) = (x - min x) / (max x - min x), `unit_range`.
+    """
     difference = (unit_range(x) - unit_range(x_hat)).flatten(1)  # (n, N_X)
     n_x = difference.shape[1]
     return difference.norm(dim=1) / (math.sqrt(n_x) if norm == "rms" else n_x)
@@ -194,25 +191,21 @@ class SimultaneousEncoder(NeuralDetector):
     # ------------------------------------------------------------------ learning
 
     def branch(self) -> tuple[int, bool]:
-        """The resolution, and whether its layers are fading in."""
+        """The resolution of the coming step, and whether its layers are fading in."""
         top, alpha = progressive.split_level(self.level_after(self.shown))
         return top, bool(alpha < 1)
 
-    def next_level(self, n: int) -> Level:
-        """The level of the next n images, which count as shown then."""
-
-        def show() -> float:
-            self.reached = self.level_after(self.shown)
-            self.shown, self.steps = self.shown + n, self.steps + 1
-            return progressive.split_level(self.reached)[1]
-
-        alpha = self.live(show)
-        top, now = progressive.split_level(self.reached)
-        return (top, alpha) if now < 1 and isinstance(alpha, Tensor) else self.reached
+    def show(self, n: int) -> float:
+        """Count the next n images as shown; returns the weight of the newest layers for them, in (0, 1]."""
+        self.reached = self.level_after(self.shown)
+        self.shown, self.steps = self.shown + n, self.steps + 1
+        return progressive.split_level(self.reached)[1]
 
     def training_step(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Eq. 1 for one batch of full-size images x, (b, c, h, w), at the level reached."""
-        self.level = self.next_level(len(x))
+        top, fading = self.branch()
+        alpha = self.live(lambda: self.show(len(x)))
+        self.level = (top, alpha) if fading else float(top)
         x = progressive.at_level(x, self.level)
         with torch.no_grad():  # D's loss must not train G
             fake = self.G(self.latents(len(x)), self.level)

@@ -61,7 +61,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigan import blocks
-from minigan.blocks.losses import bce_fake, bce_real
+from minigan.blocks.losses import bce_fake, bce_real, unit_range
 from minigan.checks import require
 from minigan.models._subclasses import SubclassDetector, one_minus_confidence
 
@@ -104,12 +104,6 @@ def L_con(z: Tensor, z_again: Tensor) -> Tensor:
 def released_L_con(z: Tensor, z_again: Tensor) -> Tensor:
     """The released code's Eq. 9: 1 - |cos(z, E(x_hat'))|, averaged, (n, d) twice -> () in [0, 1]."""
     return 1 - F.cosine_similarity(z, z_again).abs().mean()
-
-
-def rescaled(x: Tensor) -> Tensor:
-    """Each image stretched so that its extremes are -1 and 1: (n, c, h, w) -> the same."""
-    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-    return 2 * (x - low) / (high - low).clamp(min=1e-12) - 1  # an image of one grey level stays finite
 
 
 # ---------------------------------------------------------------------- the detector
@@ -236,7 +230,7 @@ class YGAN(SubclassDetector):
                 hybrid = self.decode(z_s, z_r[order])  # x_hat'
                 total = total + L_con(z_s, self.semantic(hybrid))
             else:  # the released code has a second hybrid for z_r, made in the same way
-                hybrid = rescaled(self.decode(z_s.detach(), z_r[order].detach()))
+                hybrid = 2 * unit_range(self.decode(z_s.detach(), z_r[order].detach())) - 1
                 z_s_again, z_r_again = self.codes(hybrid)
                 total = total + released_L_con(z_s, z_s_again) + released_L_con(z_r[order], z_r_again)
         return total / self.shuffles
