@@ -71,10 +71,8 @@ def d_z(z: Tensor, z_hat: Tensor) -> Tensor:
 
 
 def L_n(x: Tensor, x_hat: Tensor, norm: str = "rms") -> Tensor:
-    """Eq. 2: ||w(x) - w(x_hat)||_2 / N_X, or / sqrt(N_X) for "rms". (n, c, h, w) twice -> (n,).
-
-    Eq. 3: w(x) = (x - min x) / (max x - min x), `unit_range`.
-    """
+    """Eq. 2: ||w(x) - w(x_hat)||_2 / N_X, or / sqrt(N_X) for "rms". (n, c, h, w) twice -> (n,)."""
+    # Eq. 3: w(x) = (x - min x) / (max x - min x)
     difference = (unit_range(x) - unit_range(x_hat)).flatten(1)  # (n, N_X)
     n_x = difference.shape[1]
     return difference.norm(dim=1) / (math.sqrt(n_x) if norm == "rms" else n_x)
