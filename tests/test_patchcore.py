@@ -72,14 +72,14 @@ def test_long_rows_are_projected_and_distances_hardly_change():
     assert len(set(chosen[1:]) & set(exact[1:])) >= 7
 
 
-def test_patches_are_means_over_the_neighbours_that_exist():
+def test_patches_are_means_over_their_neighbours_and_zeros_beyond_the_border():
     detector = make(normalise=False).fit(zeros(4))
     maps = [torch.randn(1, 2, 4, 4, generator=random()), torch.randn(1, 3, 2, 2, generator=random())]
     joined = detector.patches(maps)
     assert joined.shape == (1, 5, 4, 4)
     torch.testing.assert_close(joined[0, :2, 1, 2], maps[0][0, :, 0:3, 1:4].mean((1, 2)))
-    torch.testing.assert_close(joined[0, :2, 0, 0], maps[0][0, :, 0:2, 0:2].mean((1, 2)))  # the corner: 4
-    whole = maps[1].mean((2, 3), keepdim=True).expand(-1, -1, 4, 4)  # 3x3 covers the 2x2 map everywhere
+    torch.testing.assert_close(joined[0, :2, 0, 0], maps[0][0, :, 0:2, 0:2].sum((1, 2)) / 9)  # the corner: 4
+    whole = maps[1].sum((2, 3), keepdim=True).expand(-1, -1, 4, 4) / 9  # 3x3 covers the 2x2 map everywhere
     torch.testing.assert_close(joined[:, 2:], whole)
     detector = make(normalise=False, neighborhood=1).fit(zeros(4))
     enlarged = F.interpolate(maps[1], (4, 4), mode="bilinear")

@@ -23,10 +23,12 @@ What the paper leaves open, and how it is read here:
   dimensions, which hardly changes distances (Johnson and Lindenstrauss).
 * The number b of neighbours in Eq. 7 is not given: 9, as in the library anomalib. The nearest patch of the
   memory is one of its own neighbours, so the weight lies between 0 and 1.
-* The mean of 3x3 features is over those that exist; at the border there are fewer (`neighborhood`).
+* The mean of 3x3 features counts zeros beyond the border, as in the released code. Over the features that
+  exist, 4 to 6 of 9, it would vary more than inside, and the farthest patch of a normal image is then mostly
+  one of the border: on small textures the AUROC fell from 1.00 to 0.86 (`neighborhood`).
 
 The released code differs: its score is the largest squared distance without Eq. 7 (`n_reweighted=0` is its
-root), zeros count at the border, each depth is pooled to 1024 numbers and both together to 1024 again, and
+root), each depth is pooled to 1024 numbers and both together to 1024 again, and
 ten random patches make up the first distances of the greedy choice. It resizes to 256 pixels and crops 224.
 
 Not in this file: the crop, and the backbone (`minigan.blocks.features`).
@@ -108,7 +110,7 @@ class PatchCore(PatchDetector):
     def patches(self, maps: list[Tensor]) -> Tensor:
         """Eq. 2 and 3: means over p x p neighbourhoods, coarser maps enlarged linearly."""
         p = self.neighborhood_
-        means = [F.avg_pool2d(each, p, stride=1, padding=p // 2, count_include_pad=False) for each in maps]
+        means = [F.avg_pool2d(each, p, stride=1, padding=p // 2) for each in maps]  # zeros beyond the border
         size = maps[0].shape[2:]
         return torch.cat([F.interpolate(each, size, mode="bilinear") for each in means], dim=1)
 
