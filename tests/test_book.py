@@ -7,6 +7,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import build_book
@@ -17,6 +18,7 @@ import social_card
 from bs4 import BeautifulSoup
 from PIL import Image, ImageChops, ImageStat
 from plain_docstrings import to_rst
+from sphinx.errors import ConfigError
 
 import minigan
 
@@ -189,15 +191,24 @@ def test_the_social_card_is_what_the_script_draws(book_html):
 
 def test_an_unpublished_book_has_no_addresses_of_its_own(book_html):
     assert not (book_html / "sitemap.xml").exists()
-    assert soup(book_html / "book/algan.html").select('[property="og:url"], [rel="canonical"], base') == []
+    page = soup(book_html / "book/algan.html")
+    assert page.select('[property="og:url"], [rel="canonical"], base') == []
+    assert page.select(".dropdown-launch-buttons, .dropdown-source-buttons") == []
+    assert "mybinder" not in str(page) and "colab" not in str(page)
 
 
 def test_a_published_book_names_its_addresses(tmp_path, monkeypatch):
     """A small book, built as in the workflow that publishes."""
     monkeypatch.setenv("MINIGAN_BOOK_URL", "https://example.org/minigan")
-    monkeypatch.setenv("MINIGAN_REPOSITORY", "https://github.com/someone/minigan")
+    monkeypatch.setenv("MINIGAN_REPOSITORY", "https://github.com/someone/minigan/")
+    monkeypatch.setenv("MINIGAN_NOTEBOOKS", "notebooks")
     small_book(tmp_path, '# Hello\n\nA <"page"> with a first paragraph that is long enough to describe it.\n')
-    config = {"title": "small", "only_build_toc_files": True}
+    chapter = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A chapter")])
+    chapter.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(chapter, tmp_path / "chapter.ipynb")
+    with (tmp_path / "_toc.yml").open("a", encoding="utf-8") as toc:
+        toc.write("chapters:\n- file: chapter\n")
+    config = {"title": "small", "only_build_toc_files": True, "execute": {"execute_notebooks": "off"}}
     config |= {"sphinx": {"local_extensions": {"page_frame": str(ROOT / "book" / "_extensions")}}}
     (tmp_path / "_config.yml").write_text(json.dumps(config), encoding="utf-8")
     build_book.build(tmp_path, tmp_path)
@@ -210,9 +221,24 @@ def test_a_published_book_names_its_addresses(tmp_path, monkeypatch):
     assert shown["description"].startswith("A <") and shown["twitter:card"] == "summary_large_image"
     assert page.select_one('link[rel="canonical"]')["href"] == shown["og:url"]
     assert page.select('a[href="https://github.com/someone/minigan"]')
+    assert page.select(".dropdown-launch-buttons") == []  # there is nothing to run
+    opened = soup(html / "chapter.html").select(".dropdown-launch-buttons a")
+    assert [link["href"] for link in opened] == [
+        "https://mybinder.org/v2/gh/someone/minigan/notebooks?urlpath=lab/tree/chapter.ipynb",
+        "https://colab.research.google.com/github/someone/minigan/blob/notebooks/chapter.ipynb",
+    ]
     assert lost.select_one("base")["href"] == "https://example.org/minigan/"
     links = [a["href"] for a in lost.select("article a[href]") if not a["href"].startswith("#")]
     assert links == ["hello.html", "search.html"]
+
+
+def test_colab_is_offered_for_github_alone(monkeypatch):
+    assert "colab_url" not in page_frame.launchers("https://gitlab.com/someone/minigan")
+    monkeypatch.setenv("MINIGAN_NOTEBOOKS", "notebooks")
+    monkeypatch.delenv("MINIGAN_REPOSITORY", raising=False)
+    config = SimpleNamespace(html_baseurl="", html_theme_options={})
+    with pytest.raises(ConfigError, match="expected the repository of the branch in MINIGAN_NOTEBOOKS"):
+        page_frame.configure(SimpleNamespace(srcdir=ROOT), config)
 
 
 # ---------------------------------------------------------------------- the build script, on a small book

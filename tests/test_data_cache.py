@@ -37,7 +37,7 @@ def test_the_second_load_reads_one_file(home, monkeypatch):
     copies = {x.name for x in (home / "cache").glob("*.npz")}
     assert copies == {"mvtec-bottle-16.npz", "mtd-16.npz", "plantvillage-16.npz"}
     assert not list(home.rglob("*.tmp"))
-    monkeypatch.setattr(image_files, "_read_image", lambda *a, **k: pytest.fail("read again"))
+    monkeypatch.setattr(image_files, "read_image", lambda *a, **k: pytest.fail("read again"))
     for a, b in zip(
         first, [data.load(name, size=16) for name in ("mvtec", "mtd", "plantvillage")], strict=True
     ):

@@ -99,7 +99,7 @@ def test_mtd_with_names_that_say_nothing(home):
 def test_mtd_at_random_leaves_the_tiles_out(home, monkeypatch, recwarn):
     mtd_tree(home / "mtd")
     by_tile = data.load("mtd", size=16)
-    monkeypatch.setattr(image_files, "_read_image", lambda *a: pytest.fail("read twice"))
+    monkeypatch.setattr(image_files, "read_image", lambda *a: pytest.fail("read twice"))
     at_random = data.load("mtd", size=16, by_tile=False)
     assert at_random.groups is None and not recwarn.list  # who asks for it need not be warned
     np.testing.assert_array_equal(at_random.images, by_tile.images)

@@ -150,16 +150,28 @@ def test_every_workflow_names_one_commit_for_an_action():
     assert len(pins) == len(dict(pins))
 
 
+#: What a job may do beyond reading: publish pages, and write the branch that Colab and Binder open.
+ALLOWED = {
+    ("book", "publish"): {"pages": "write", "id-token": "write"},
+    ("book", "notebooks"): {"contents": "write"},
+}
+
+
+def test_the_book_names_the_branch_that_the_workflow_writes():
+    jobs = workflow("book")["jobs"]
+    (branch,) = [step["env"]["MINIGAN_NOTEBOOKS"] for step in jobs["build"]["steps"] if "env" in step]
+    commands = jobs["notebooks"]["steps"][-1]["run"]
+    assert f"--branch {branch} " in commands and f"--initial-branch {branch}\n" in commands
+    assert f'$GITHUB_REPOSITORY" {branch}\n' in commands
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_ask_for_least_permissions(path):
     content = workflow(path.stem)
     assert content["permissions"] == {"contents": "read"}
     for name, job in content["jobs"].items():
         assert job["timeout-minutes"] <= 120
-        allowed = (
-            {"pages": "write", "id-token": "write"} if (path.stem, name) == ("book", "publish") else None
-        )
-        assert job.get("permissions") == allowed
+        assert job.get("permissions") == ALLOWED.get((path.stem, name))
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import forks
 import pytest
 import readme_status
 from PIL import Image
@@ -28,9 +29,12 @@ COMMANDS += re.findall(r"`((?:conda|python) [^`]+)`", README)  # those inside se
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
     """Run a command, which must succeed; what it printed."""
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=280, env={**os.environ, **environment}
-    )
+    environment = {**os.environ, **environment}
+    if command[0] == sys.executable and command[1] != "-c":
+        done = forks.run_python(command[1:], cwd, environment, timeout=280)
+    else:
+        options = {"cwd": cwd, "env": environment, "timeout": 280}
+        done = subprocess.run(command, capture_output=True, text=True, **options)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan
-from minigan import PCA, data, metrics, training
+from minigan import PCA, data, metrics, wording
 from minigan.cli import main
 from minigan.image_files import find_images
 
@@ -58,7 +58,7 @@ def test_calibrate_takes_labels(tmp_path):
     detector.save(tmp_path / "a")
     loaded = minigan.load(tmp_path / "a")
     assert loaded.threshold_ == detector.threshold_
-    assert training.where_from(loaded).startswith("The threshold was chosen by 40 normal and 30 anomalous")
+    assert wording.where_from(loaded).startswith("The threshold was chosen by 40 normal and 30 anomalous")
     before = loaded.threshold_
     with raises_sentence(ValueError, "expected normal and anomalous images"):
         loaded.calibrate(x[:40], y[:40])
@@ -67,7 +67,7 @@ def test_calibrate_takes_labels(tmp_path):
     assert loaded.threshold_ == before and loaded.notes_ == {"labelled": 70}  # as before the mistakes
     loaded.calibrate(x[:40])
     assert loaded.threshold_ == pytest.approx(np.quantile(scores[:40], 0.95)) and loaded.notes_ == {}
-    assert "held out of training: it is meant to flag 5 %" in training.where_from(loaded)
+    assert "held out of training: it is meant to flag 5 %" in wording.where_from(loaded)
 
 
 @pytest.fixture

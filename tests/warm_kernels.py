@@ -1,25 +1,19 @@
 """Kernels for nbval that start warm: each is forked from a process that has the chapters' imports already.
 
-A plugin of pytest, `-p warm_kernels`, for `make test`. A kernel needs seconds to import torch, pandas,
-scikit-learn and matplotlib, and there is one for each chapter; here one process of each worker does it for
-all. On other systems than Linux, where such forks are impossible or unsafe, kernels start as usual.
+A plugin of pytest, `-p warm_kernels`, for `make test`. On other systems than Linux, kernels start as usual.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import runpy
 import signal
 import sys
 import time
 from multiprocessing.process import BaseProcess
 
+import forks
 import pandas
 from jupyter_client.provisioning import local_provisioner
-
-#: What the kernels are forked with. PyTorch itself imports its compiler, `_dynamo`, with the first optimiser.
-IMPORTED = ["scipy.stats", "seaborn", "sklearn.metrics", "torchvision", "torch._dynamo", "minigan.neural"]
 
 
 class ForkedKernel:
@@ -47,23 +41,16 @@ class ForkedKernel:
         self.send_signal(signal.SIGKILL)
 
 
-def run_kernel(command: list[str], environment: dict[str, str], folder: str | None) -> None:
+def run_kernel(command: list[str], environment: dict[str, str], folder: str) -> None:
     """What a forked process does: it becomes `python -m ipykernel_launcher ...`."""
     os.setsid()  # a group of its own, which is signalled as a whole
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder or ".")
     pandas.set_option("display.max_columns", 20)  # what it takes when a notebook imports it
-    _, _, module, *sys.argv[1:] = command
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    forks.python(command[1:], environment, folder)
 
 
 def launch_forked(command: list[str], env: dict[str, str] | None = None, cwd: str | None = None, **_: object):
     """In place of `jupyter_client.launcher.launch_kernel`."""
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(IMPORTED)
-    process = forks.Process(target=run_kernel, args=(command, dict(os.environ if env is None else env), cwd))
-    process.start()
+    process = forks.fork(run_kernel, command, dict(os.environ if env is None else env), cwd or ".")
     while process.is_alive() and os.getpgid(process.pid) != process.pid:  # its group is asked for next
         time.sleep(0.01)
     return ForkedKernel(process)
