@@ -2,9 +2,8 @@
 
 import os
 import re
-import subprocess
-import sys
 
+import forks
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
@@ -26,8 +25,7 @@ def write(folder, pictures, names="{:02}.png"):
 
 
 def run(*arguments, cwd):
-    command = [sys.executable, "-m", "minigan", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=200)
+    return forks.run_python(["-m", "minigan", *arguments], cwd, dict(os.environ), timeout=200)
 
 
 @pytest.fixture(scope="module")

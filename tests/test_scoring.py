@@ -3,11 +3,10 @@
 import errno
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -362,9 +361,7 @@ def test_a_checkpoint_of_an_earlier_version_knows_nothing_of_its_training(bottle
 
 def test_compare_without_test_images_says_what_can_be_said(bottle):
     command = ["compare", "bottle", "--image-size", "8", "--methods", "PCA", "Brightness"]
-    done = subprocess.run(
-        [sys.executable, "-m", "minigan", *command], capture_output=True, text=True, timeout=120
-    )
+    done = forks.run_python(["-m", "minigan", *command], bottle.parent, dict(os.environ), timeout=120)
     assert done.returncode == 0, done.stderr
     header, *lines, advice = done.stdout.splitlines()
     assert "AUROC" not in header and [line.split()[0] for line in lines] == ["PCA", "Brightness"]
