@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.integrate import trapezoid
 from scipy.stats import binomtest, rankdata
-from sklearn.metrics import average_precision_score
 
 from minigan.checks import require
 
@@ -35,12 +34,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 
         AUROC = (sum of the anomalies' ranks - n_a (n_a + 1) / 2) / (n_a n_n)
     """
-    labels, scores = _check(labels, scores)
-    # scikit-learn's roc_auc_score gives the same, but too slowly for the bootstrap.
-    n_a = labels.sum()
-    n_n = len(labels) - n_a
-    ranks = rankdata(scores)[labels == 1]  # ties have their mean rank
-    return float((ranks.sum() - n_a * (n_a + 1) / 2) / (n_a * n_n))
+    return float(_auroc(*_check(labels, scores)))
 
 
 def mean_auroc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
@@ -76,6 +70,8 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     to low, AP = sum over k of (recall_k - recall_{k-1}) precision_k. 1 is perfect; chance gives the fraction
     of anomalies, so compare it on the same test set only.
     """
+    from sklearn.metrics import average_precision_score  # here, because ONNX files are scored without it
+
     return float(average_precision_score(*_check(labels, scores)))
 
 
@@ -190,11 +186,19 @@ def bootstrap_interval(
     labels, scores = _check(labels, scores)
     _check_draws(n, level)
     rng = np.random.default_rng(seed)
-    normal, anomalous = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
-    values = []
-    for _ in range(n):
-        drawn = np.concatenate([rng.choice(normal, len(normal)), rng.choice(anomalous, len(anomalous))])
-        values.append(metric(labels[drawn], scores[drawn]))
+    normal, anomalous = scores[labels == 0], scores[labels == 1]
+    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
+
+    def drawn() -> np.ndarray:  # the scores of a test set, (n,)
+        return np.concatenate([rng.choice(normal, len(normal)), rng.choice(anomalous, len(anomalous))])
+
+    values: list[float] = []
+    while len(values) < n:
+        if metric is auroc:  # of many test sets at once, in a tenth of the time
+            some = min(max(1, 1_000_000 // len(labels)), n - len(values))
+            values.extend(_auroc(labels, np.array([drawn() for _ in range(some)])))
+        else:
+            values.append(metric(labels, drawn()))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -238,6 +242,15 @@ def flagged_interval(scores: ArrayLike, threshold: float, level: float = 0.9) ->
     )
     interval = binomtest(int((scores > threshold).sum()), len(scores)).proportion_ci(level)
     return float(interval.low), float(interval.high)
+
+
+def _auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """AUROC of each row of scores, (..., n) -> (...); all rows have the labels (n,)."""
+    # scikit-learn's roc_auc_score gives the same, but too slowly for the bootstrap.
+    n_a = labels.sum()
+    n_n = len(labels) - n_a
+    ranks = rankdata(scores, axis=-1)[..., labels == 1]  # ties have their mean rank
+    return (ranks.sum(axis=-1) - n_a * (n_a + 1) / 2) / (n_a * n_n)
 
 
 def _check(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

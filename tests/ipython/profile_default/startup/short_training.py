@@ -2,16 +2,18 @@
 
 Every cell still runs, and every epoch begins and ends, but of all batches only the fraction
 MINIGAN_TEST_BATCHES is trained on (where an epoch has few, some epochs have none), of a loop over N_STEPS
-only every tenth step is made, and of a flip book only every fifth picture is drawn. `make execute` runs the
-chapters in full.
+only every tenth step is made, of a flip book only every fifth picture is drawn, and the command line looks at
+smaller photographs. `make execute` runs the chapters in full.
 """
 
+import dataclasses
 import os
 import re
 import sys
 
 DRAWN = 5
 MADE = 10
+SEEN = 64
 FRACTION = float(os.environ.get("MINIGAN_TEST_BATCHES", "1"))
 
 
@@ -30,6 +32,17 @@ def draw_fewer(*_: object) -> None:
         return [drawn[i // DRAWN] for i in range(len(positions))], size
 
     flipbook._pictures = pictures
+
+
+def see_less(*_: object) -> None:
+    """Let the installed backbone take 64 instead of 224 pixels, where a chapter uses the command line."""
+    if "minigan.training" not in sys.modules:
+        return
+    get_ipython().events.unregister("post_run_cell", see_less)  # noqa: F821
+    from minigan.blocks import features
+
+    full = features.ARCHITECTURES["efficientnet_lite0"]
+    features.ARCHITECTURES["efficientnet_lite0"] = dataclasses.replace(full, size=SEEN)
 
 
 def shorten(*_: object) -> None:
@@ -71,7 +84,7 @@ def make_fewer_steps(lines: list[str]) -> list[str]:
 
 
 if FRACTION < 1:
-    for change in (shorten, draw_fewer):
+    for change in (shorten, draw_fewer, see_less):
         get_ipython().events.register("post_run_cell", change)  # noqa: F821
         change()  # kernels of `tests/warm_kernels.py` have imported it already
     get_ipython().input_transformers_cleanup.append(make_fewer_steps)  # noqa: F821
