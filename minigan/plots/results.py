@@ -164,7 +164,8 @@ def rank_square(ranks: pd.DataFrame, columns: Sequence[str], rows: str, title: s
     ax.set_yticks(range(len(ranks)), ranks.index)
     ax.set(xlabel="class of the test image", ylabel=rows, title=title)
     ax.spines[:].set_visible(False)
-    figure.colorbar(image, shrink=0.6, label="fraction of lower scores, median")
+    percent = {"label": "% of scores that are lower, median", "format": lambda value, _: f"{100 * value:.0f}"}
+    figure.colorbar(image, shrink=0.6, **percent)
     return ax
 
 

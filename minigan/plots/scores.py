@@ -48,7 +48,9 @@ def score_histogram(
         ax.text(x, 1.0, f"{name} ({len(values)})", transform=ax.transAxes, **style)
     if threshold is not None:
         ax.axvline(threshold, 0, 0.85, color="black", linestyle="--", linewidth=1.5)
-        ax.text(threshold, 0.86, "threshold", transform=ax.get_xaxis_transform(), ha="center")
+        low, high = ax.get_xlim()
+        side = "left" if threshold < low + 0.1 * (high - low) else "center"  # not over the other axis
+        ax.text(threshold, 0.86, "threshold", transform=ax.get_xaxis_transform(), ha=side)
     ax.set(xlabel="anomaly score", ylabel="fraction of the class")
     return ax
 
