@@ -24,12 +24,16 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
 from sklearn.manifold import TSNE
 from torch import nn
 
 from minigan import (
+    AGAD,
     PCA,
     YGAN,
+    GANomaly,
+    PaDiM,
     PatchCore,
     data,
     experiments,
@@ -41,8 +45,10 @@ from minigan import (
     tables,
 )
 from minigan.blocks.progressive import PixelNorm
-from minigan.images import as_tensor, to_float
+from minigan.images import as_tensor, resize, to_float
 from minigan.tables import Cell
+from minigan.tables.agad import WIDTHS
+from minigan.tables.settings import hyperparameters
 
 FOLDER = Path(__file__).parent / "_static" / "pictures"
 LARGEST = 150_000  # bytes of a picture
@@ -188,6 +194,48 @@ def data_mvtec_heatmaps() -> Image.Image:
         limits = heatmaps.limits_of(maps)
         over = [heatmaps.blend(p, heat, limits) for p, heat in zip(photographs, maps, strict=True)]
         sheets[title] = plots.image_grid(np.stack([np.asarray(p) for p in over]), 8, scale=1)
+    return below(sheets)
+
+
+def localisation(category: str) -> Image.Image:
+    """Defects, and where four methods find them, with pixel AUROC and PRO over all test images.
+
+    The networks are those of the quick budget. All maps are compared with the masks at 224 x 224 pixels, and
+    smoothed by the same Gaussian, as PaDiM and PatchCore smooth theirs.
+    """
+    full, small = (data.load("mvtec", category=category, size=size) for size in (224, 64))
+    split = protocols.defects(full, seed=0, validation=0)
+    kinds = full.labels[split.test_index]
+    each = 6 // (len(full.classes) - 1)  # of a kind
+    shown = [i for kind in range(1, len(full.classes)) for i in some(np.flatnonzero(kinds == kind), each)]
+    assert full.masks is not None
+    marked = full.masks[split.test_index] > 0
+    photographs = [Image.fromarray(split.test[i]).resize((96, 96), Image.Resampling.BOX) for i in shown]
+    red = [
+        heatmaps.blend(photograph, marked[i].astype(np.float32), (0, 1))
+        for photograph, i in zip(photographs, shown, strict=True)
+    ]
+    of_agad = {"generator": "unet++", "width": WIDTHS["unet++"]}
+    learning = {
+        "PaDiM": (PaDiM(), full),
+        "PatchCore": (PatchCore(**hyperparameters("quick", "PatchCore", "mvtec")), full),
+        "AGAD": (AGAD(**hyperparameters("quick", "AGAD", "mvtec", **of_agad), progress=False), small),
+        "GANomaly": (GANomaly(**hyperparameters("quick", "GANomaly", "mvtec"), progress=False), small),
+    }
+    columns = len(shown)
+    sheets = {"Defects, as they are": plots.image_grid(np.stack(photographs), columns, scale=1)}
+    sheets["Marked by hand"] = plots.image_grid(np.stack(red), columns, scale=1)
+    for title, (detector, dataset) in learning.items():
+        maps = detector.fit(dataset.images[split.train_index]).anomaly_map(dataset.images[split.test_index])
+        if dataset is small:
+            large = resize(torch.from_numpy(maps)[:, None], 224)[:, 0].numpy()
+            maps = gaussian_filter(large, (0, PaDiM.sigma, PaDiM.sigma))
+        found = f"pixel AUROC {metrics.auroc(marked.ravel(), maps.ravel()):.3f}"
+        found += f", PRO {metrics.pro(marked, maps):.3f}"
+        limits = heatmaps.limits_of(maps)
+        over = [heatmaps.blend(p, maps[i], limits) for p, i in zip(photographs, shown, strict=True)]
+        sheets[f"{title}: {found}"] = plots.image_grid(np.stack(over), columns, scale=1)
+        print(f"{category}, {title}: {found}", flush=True)
     return below(sheets)
 
 
@@ -522,6 +570,8 @@ PICTURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
     "data-mvtec": (data_mvtec, ("mvtec",)),
     "data-mvtec-screws": (data_mvtec_screws, ("mvtec",)),
     "data-mvtec-heatmaps": (data_mvtec_heatmaps, ("mvtec",)),
+    "data-mvtec-localisation-bottle": (lambda: localisation("bottle"), ("mvtec",)),
+    "data-mvtec-localisation-transistor": (lambda: localisation("transistor"), ("mvtec",)),
     "data-plantvillage": (data_plantvillage, ("plantvillage",)),
     "data-plantvillage-backgrounds": (data_plantvillage_backgrounds, ("plantvillage",)),
     "ygan-figure-6": (lambda: hybrids("ygan-1", "0", 48), ("mnist",)),
