@@ -49,7 +49,7 @@ ifeq ($(filter yes no,$(SOLUTIONS)),)
 $(error expected SOLUTIONS=yes or SOLUTIONS=no, got SOLUTIONS=$(SOLUTIONS))
 endif
 
-.PHONY: help env wheelhouse book execute pictures test bench gpu-check lab class lock clean
+.PHONY: help env wheelhouse book pdf execute pictures test bench gpu-check lab class lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */: /'
@@ -84,6 +84,9 @@ endif
 
 book: env  ## run the chapters that have no outputs, build the HTML book, print where it is
 	$(PY) book/build_book.py --cell-timeout $(CELL_TIMEOUT)
+
+pdf: book  ## print the book into _build/minigan.pdf, by a Chromium or Chrome on this machine
+	$(PY) book/print_pdf.py
 
 execute: env  ## run all chapters anew, in place
 	$(PY) book/build_book.py --execute all --cell-timeout $(CELL_TIMEOUT)

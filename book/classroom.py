@@ -77,6 +77,12 @@ def title(notebook: NotebookNode) -> str:
     return re.search(r"^# (.+)$", prose, re.MULTILINE)[1].strip()
 
 
+def titles(root: Path = ROOT) -> dict[str, str]:
+    """The title of every page of the book, by its name."""
+    sources = (root / f"{page}{suffix}" for page in pages(root) for suffix in (".ipynb", ".md"))
+    return {path.stem: title(read(path)) for path in sources if path.exists()}
+
+
 def copies(root: Path = ROOT, *, outputs: bool = True, solutions: bool = True) -> dict[str, str]:
     """The working copies of all chapters: file names, in the order of the book, and their texts.
 
@@ -86,12 +92,10 @@ def copies(root: Path = ROOT, *, outputs: bool = True, solutions: bool = True) -
     sources = chapters(root) + [path for name in BESIDE if (path := root / "book" / f"{name}.md").exists()]
     notebooks = {path.stem: read(path) for path in sources}
     names = {stem: f"{number:02}-{stem}.ipynb" for number, stem in enumerate(notebooks)}
-    links = {stem: (title(notebook), names[stem]) for stem, notebook in notebooks.items()}
-    for page in map(Path, pages(root)):  # pages that stay in the browser: their titles, and no link
-        if page.name not in links and (root / page.with_suffix(".md")).exists():
-            links[page.name] = title(read(root / page.with_suffix(".md"))), ""
+    # Pages that stay in the browser: their titles, and no link.
+    links = {stem: (name, names.get(stem, "")) for stem, name in titles(root).items()}
     library = parse_file(root / "book" / "references.bib", bib_format="bibtex")
-    plain = partial(ROLE.sub, partial(_plain, links=links, library=library))
+    plain = partial(ROLE.sub, partial(in_words, links=links, library=library))
     for notebook in notebooks.values():
         if not solutions:
             remove_solutions(notebook)
@@ -104,7 +108,7 @@ def copies(root: Path = ROOT, *, outputs: bool = True, solutions: bool = True) -
     return {names[stem]: nbformat.v4.writes(notebook) + "\n" for stem, notebook in notebooks.items()}
 
 
-def _plain(role: re.Match[str], links: dict[str, tuple[str, str]], library: BibliographyData) -> str:
+def in_words(role: re.Match[str], links: dict[str, tuple[str, str]], library: BibliographyData) -> str:
     """What stands for a role of MyST in a working copy: a link to another copy, or text."""
     kind, content = role[1], " ".join(role[2].split())
     text, _, target = content.removesuffix(">").rpartition("<")
@@ -179,7 +183,7 @@ def fill(folder: Path, root: Path = ROOT) -> list[str]:
                 notary.sign(nbformat.v4.reads(texts[name].decode()))
                 _write(path, texts[name])
             written[name] = new
-    for name, content in _pictures(root).items():
+    for name, content in pictures(root).items():
         _write(folder / name, content)
     _write(record, json.dumps(written, indent=1).encode())
     return kept
@@ -192,9 +196,7 @@ def pack(path: Path, root: Path = ROOT, *, solutions: bool = True) -> None:
     said = "Solutions are folded." if solutions else "Solutions have been left out."
     readme = README.format(first=next(iter(notebooks)), solutions=said, chapters=listed)
     files = {name: text.encode() for name, text in notebooks.items()} | {"README.md": readme.encode()}
-    files |= _pictures(root)
-    for table in sorted([*root.glob("data/published/*.csv"), *root.glob("data/results/*.csv")]):
-        files[table.relative_to(root).as_posix()] = table.read_bytes()
+    files |= pictures(root) | records(root)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in sorted(files):
@@ -203,11 +205,18 @@ def pack(path: Path, root: Path = ROOT, *, solutions: bool = True) -> None:
             archive.writestr(entry, files[name], zipfile.ZIP_DEFLATED)
 
 
-def _pictures(root: Path) -> dict[str, bytes]:
+def pictures(root: Path) -> dict[str, bytes]:
     """The pictures that chapters show from files, by their path beside the chapters."""
     folder = root / "book"
     found = sorted(folder.glob("_static/pictures/*.png"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def records(root: Path) -> dict[str, bytes]:
+    """The papers' numbers, our recorded runs and their saved scores, by their path in the checkout."""
+    kinds = ("published/*.csv", "results/*.csv", "results/scores/*/*.npz")
+    found = sorted(path for kind in kinds for path in root.glob(f"data/{kind}"))
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
 
 
 def _digest(content: bytes) -> str:

@@ -1,31 +1,25 @@
 """What the browser tests share: sizes of screens, and a Chromium that is on this machine."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import print_pdf
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PHONE = {"width": 390, "height": 844}  # CSS pixels
 LAPTOP = {"width": 1280, "height": 800}
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-PLACES = (
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "C:/Program Files/Google/Chrome/Application/chrome.exe",
-)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A Chromium that is on this machine; none is downloaded."""
-    found = [*filter(None, map(shutil.which, NAMES)), *filter(os.path.exists, PLACES)]
-    if not found:
+    found = print_pdf.chromium()
+    if found is None:
         pytest.skip("no Chromium or Chrome on this machine: install one to run the browser tests")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
 

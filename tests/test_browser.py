@@ -1,9 +1,11 @@
 """The book in a browser, opened from files and without a network, as on a phone and on a laptop."""
 
 import build_book
+import print_pdf
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import PHONE, visits
+from pypdf import PdfReader
 
 PAGES = build_book.pages()
 #: A chapter with code, formulas and figures, and one with tables of all kinds.
@@ -104,3 +106,35 @@ def test_the_focus_can_be_seen_on_every_kind_of_control(visit):
 
 def test_the_book_has_something_to_play_with(visit):
     assert visit("book/algan_2d").locator(".flip-book input[type=range]").count() > 0
+
+
+def test_a_chapter_prints_with_open_solutions_and_frames(browser, book_html, tmp_path):
+    """Into a PDF, as `make pdf` does it."""
+    path = tmp_path / "new" / "chapters.pdf"
+    sheets = print_pdf.print_book(browser, book_html, ["book/thresholds"], path, "https://example.org/")
+    reader = PdfReader(path)
+    assert [entry.title for entry in reader.outline] == ["Thresholds and alarms"]
+    texts = [page.extract_text() for page in reader.pages]
+    whole = "".join(texts)
+    assert len(texts) == sheets > 5 and "Thresholds and alarms, 2" in texts[1]
+    assert "On average over many calibration sets" in whole  # a solution, folded on the screen
+    assert "Show the code" not in whole and "Play" not in whole
+    source = (build_book.ROOT / "book" / "thresholds.ipynb").read_text(encoding="utf-8")
+    assert "def day_alt(" in source and "def day_alt(" not in whole  # folded code that draws
+    assert whole.count("false alarms: ") >= 4, "frames of a flip book, side by side"
+    links = {
+        note.get_object()["/A"]["/URI"]
+        for page in reader.pages
+        for note in page.get("/Annots", [])
+        if "/URI" in note.get_object().get("/A", {})
+    }
+    assert "https://example.org/book/dirty_data.html" in links
+    assert not any(link.startswith("file:") for link in links)
+
+
+def test_what_cannot_be_printed_is_said(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="expected the built pages book/nowhere in .*, got none; run `make"):
+        print_pdf.print_book(None, tmp_path, ["book/nowhere"], tmp_path / "a.pdf")
+    monkeypatch.setattr(print_pdf, "chromium", lambda: None)
+    with pytest.raises(SystemExit, match="expected a Chromium or Chrome on this machine, got none"):
+        print_pdf.main(["--pages", "notation"])

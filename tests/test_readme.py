@@ -51,6 +51,8 @@ def workplace(tmp_path: Path) -> Path:
     shutil.copytree(tmp_path / "good_parts", tmp_path / "sorted_parts" / "good")
     shutil.copytree(tmp_path / "new_parts", tmp_path / "sorted_parts" / "bad")
     minigan.PCA(image_size=64).fit(tmp_path / "good_parts").save(tmp_path / "parts.safetensors")
+    for folder in ("good_parts", "new_parts", "sorted_parts/good", "sorted_parts/bad"):
+        (tmp_path / folder / "broken.png").write_bytes(b"no image")  # commands leave it out
     return tmp_path
 
 

@@ -1,11 +1,13 @@
 """Sphinx extension for what surrounds a page's text: description, social card, footer, 404 page, sitemap.
 
-Two environment variables say where the book is published. Without them the book is complete, except for what
+Environment variables say where the book is published. Without them the book is complete, except for what
 needs an absolute address:
 
     MINIGAN_BOOK_URL    where its pages lie, such as https://example.org/minigan/: adds the sitemap, canonical
                         links, the picture of social cards, and a 404 page whose links work at any depth
     MINIGAN_REPOSITORY  where its sources lie: adds buttons for the repository and for issues
+    MINIGAN_NOTEBOOKS   the branch of that repository with what book/online.py writes: adds buttons that open
+                        a chapter on Binder, and on Colab, which reads from GitHub alone
 """
 
 import os
@@ -16,10 +18,12 @@ from pathlib import Path
 from textwrap import shorten
 
 from docutils import nodes
+from sphinx.errors import ConfigError
 
 SUMMARY = (
     "A book about anomaly detection with generative adversarial networks, and the small library beside it."
 )
+BINDER, COLAB = "https://mybinder.org", "https://colab.research.google.com"
 CARD = "_static/social-card.png"  # drawn by book/social_card.py
 CARD_ALT = (
     "Minigan: anomaly detection with GANs. On the right, ALGAN's map of a cloud of points: what lies around "
@@ -82,8 +86,18 @@ def sitemap(addresses: list[str]) -> str:
     )
 
 
+def launchers(repository: str) -> dict[str, str]:
+    """The theme's option for buttons that open a chapter elsewhere: where its notebooks can be opened."""
+    colab = {"colab_url": COLAB} if "://github.com/" in repository else {}
+    return {"notebook_interface": "jupyterlab", "binderhub_url": BINDER} | colab
+
+
 def configure(app, config) -> None:
-    """Read the two addresses, and put the version and the day into the footer."""
+    """Read the addresses, and put the version and the day into the footer.
+
+    Raises:
+        ConfigError: there is a branch with notebooks, but no repository.
+    """
     from minigan import __version__
 
     base = os.environ.get("MINIGAN_BOOK_URL", "").strip()
@@ -92,10 +106,17 @@ def configure(app, config) -> None:
     options["extra_footer"] = (
         f"{options.get('extra_footer', '')}<p>minigan {__version__}, {day_of(app.srcdir)}</p>"
     )
-    repository = os.environ.get("MINIGAN_REPOSITORY", "").strip()
+    repository = os.environ.get("MINIGAN_REPOSITORY", "").strip().rstrip("/")
+    notebooks = os.environ.get("MINIGAN_NOTEBOOKS", "").strip()
+    if notebooks and not repository:
+        raise ConfigError(
+            "expected the repository of the branch in MINIGAN_NOTEBOOKS, got none; set MINIGAN_REPOSITORY too"
+        )
     if repository:
         options |= {"repository_url": repository, "repository_branch": "main"}
         options |= {"use_repository_button": True, "use_issues_button": True}
+    if notebooks:  # the theme uses the branch for these buttons alone
+        options |= {"repository_branch": notebooks, "launch_buttons": launchers(repository)}
 
 
 def add_tags(app, pagename, templatename, context, doctree) -> None:

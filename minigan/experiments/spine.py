@@ -43,6 +43,7 @@ def wins(
     method: str | tuple[str, ...],
     label: str | None = None,
     protocol: str | None = None,
+    dataset: str | None = None,
     folder: str | Path | None = None,
 ) -> Wins:
     """How often a method has a higher AUROC than the best simple method on the same split.
@@ -52,6 +53,7 @@ def wins(
         method: a class, or several, whose splits are added.
         label: of its row, where the tables have several of its rows; None counts all of them.
         protocol: such as "one_class"; None counts all.
+        dataset: such as "mnist", where the tables have several; None counts all.
         folder: the data folder.
 
     Raises:
@@ -59,7 +61,8 @@ def wins(
     """
     runs = pd.concat([records.results(name, folder) for name in names]).dropna(subset=["auroc"])
     runs = runs.drop_duplicates([*SPLIT, "method", "label"])
-    runs = runs if protocol is None else runs[runs["protocol"] == protocol]
+    for column, wanted in (("protocol", protocol), ("dataset", dataset)):
+        runs = runs if wanted is None else runs[runs[column] == wanted]
     by_split = runs[runs["method"].isin(tables.CLASSICAL)].groupby(SPLIT)["auroc"]
     best = by_split.max()[by_split.count() >= ENOUGH]
     methods = (method,) if isinstance(method, str) else method
