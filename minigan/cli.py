@@ -54,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0, 1 (failed runs), 2 (a mistake), 130 (Ctrl-C), 141 (the reader of a pipe is gone), or 128 and the number
     of another signal that ended the command.
     """
-    with terminal.lenient_output(), terminal.interruptible() as received:
+    with terminal.lenient_output(), terminal.plain_warnings(), terminal.interruptible() as received:
         try:
             options = _parser().parse_args(arguments)
-            code = options.run(options)
+            with terminal.quiet(getattr(options, "quiet", False)):
+                code = options.run(options)
             print(end="", flush=True)  # an error of printing is told here, not when Python ends
         except BrokenPipeError:  # a reader such as `head` has seen enough
             code = terminal.READER_GONE
@@ -95,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
             name = run.__name__
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
+        if isinstance(run, partial):  # one that works on photographs
+            added.add_argument(
+                "--quiet",
+                action="store_true",
+                help="print results and mistakes alone: no advice, no progress",
+            )
         return added
 
     sub = command("scoring.fit", "learn from a folder of normal images and save the detector")
@@ -113,11 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="IMAGES",
         help="a saved detector, or an ONNX file of `minigan export`, then folders or files; with --train, "
-        "no detector",
+        "no detector; of a single folder in which some images lie in a folder called "
+        f"{', '.join(NORMAL)}, all others count as anomalous, and the AUROC is told",
     )
     sub.add_argument("--train", metavar="FOLDER", help=NORMAL_IMAGES)
     _add_training_options(sub)
-    sub.add_argument("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+    sub.add_argument("--out", metavar="FILE", help="write a file instead of printing a table: CSV, or *.json")
     sub.add_argument(
         "--heatmaps",
         metavar="FOLDER",
@@ -266,17 +274,16 @@ def datasets(options: argparse.Namespace) -> int:
 def reproduce(options: argparse.Namespace) -> int:
     """Run the missing cells of a table, or of all, and print how many are recorded."""
     from minigan import experiments
+    from minigan.experiments.sweep import plan
 
     name = None if options.next else options.table
+    asked = {what: getattr(options, what) for what in ("seeds", "methods", "targets")}
+    only = {what: values for what, values in asked.items() if values is not None}
     try:
-        only = {what: getattr(options, what) for what in ("seeds", "methods", "targets")}
-        done = experiments.reproduce(
-            name,
-            options.jobs,
-            options.minutes,
-            budget=options.budget,
-            **{what: values for what, values in only.items() if values is not None},
-        )
+        planned = plan(name, budget=options.budget, **only)
+        if planned:
+            print(planned, file=sys.stderr)
+        done = experiments.reproduce(name, options.jobs, options.minutes, budget=options.budget, **only)
     except experiments.RunsFailed as error:
         return _complain(error, code=1)
     except experiments.Interrupted as error:

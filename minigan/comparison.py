@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minigan import training
+from minigan import training, wording
 from minigan.checks import require
 from minigan.defaults import COMPARED, IMAGE_SIZE, INSTALL_FEATURES, NORMAL
 from minigan.photographs import (
@@ -62,12 +62,19 @@ def compare(options: argparse.Namespace) -> int:
     chosen = normal_images(options.train)
     training.check_enough(chosen)
     files, anomalous = _sorted_files(options.test) if options.test is not None else ([], [])
-    training.announce(detectors[0], chosen, options.train)
+    first = detectors[0]
+    chosen, train = training.read_to_learn(chosen, first)
+    test = train[:TIMED]
+    if files:
+        test, kept = training.read(files, first.image_size, train.shape[1])
+        labels = dict(zip(files, anomalous, strict=True))
+        files, anomalous = kept, [labels[path] for path in kept]
+    training.announce(first, chosen, train, options.train)
     if files:
         say(f"tests on {len(files) - sum(anomalous)} normal, {sum(anomalous)} anomalous images")
     if options.methods is None and not training.features_installed():
         say(f"PatchCore is left out: {INSTALL_FEATURES} adds it")
-    rows, read = [], {}
+    rows, read = [], {first.image_size: (train, test)}
     for detector in detectors:
         size = detector.image_size
         if size not in read:
@@ -118,7 +125,7 @@ def _row(detector: Any, scores: np.ndarray, anomalous: Sequence[bool], pace: flo
     name = {"method": type(detector).__name__}
     if not anomalous:
         low, high = detector.normal_flagged_
-        return {**name, "false alarms": training.percentages(low, high), **seconds}
+        return {**name, "false alarms": wording.percentages(low, high), **seconds}
     labels = np.array(anomalous)
     low, high = metrics.bootstrap_interval(labels, scores)
     flagged = scores > detector.threshold_
@@ -245,6 +252,6 @@ def _scores(detector: Any, files: Sequence[Path]) -> np.ndarray:
 
 def _took(detector: Any, baseline: Baseline) -> str:
     return (
-        f"beside it PCA was fitted in {training.duration(baseline.seconds)} "
-        f"({type(detector).__name__}: {training.duration(detector.notes_['seconds'])})"
+        f"beside it PCA was fitted in {wording.duration(baseline.seconds)} "
+        f"({type(detector).__name__}: {wording.duration(detector.notes_['seconds'])})"
     )

@@ -78,10 +78,11 @@ class Detector(OutlierMixin, BaseEstimator):
         """Learn from training images.
 
         Args:
-            images: (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 in [0, 255] or float in [-1, 1]; a folder;
-                or (n, d) vectors for methods that take them. Normal images, unless the method says otherwise.
-            labels: (n,) integers for methods that use them (see `label_meaning`); ignored by the others, as
-                in scikit-learn.
+            images: (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 in [0, 255] or float in [-1, 1]; a folder
+                or files; Pillow images; or (n, d) vectors for methods that take them. Normal ones, unless the
+                method says otherwise.
+            labels: (n,) integers for methods that use them (see `label_meaning`); ignored by the others,
+                whatever they are, as in scikit-learn.
             validation: (images, labels) that are not trained on; labels 0 normal, 1 anomalous, or None for
                 "all normal". Its normal images set the threshold. If both kinds are present, neural detectors
                 also record the AUROC on it. Without it, the fraction `holdout` of the training images is
@@ -155,7 +156,7 @@ class Detector(OutlierMixin, BaseEstimator):
         `labels` (n,) are 0 for normal and 1 for anomalous images, or scikit-learn's 1 and -1, both present.
         """
         require(labels is not None, "expected labels, because score is the AUROC, got none; pass them as y")
-        y = inputs.check_labels(labels, len(labels)).numpy()
+        y = inputs.check_labels(labels, None).numpy()
         return metrics.auroc(y == -1 if -1 in y else y, self.anomaly_score(images))
 
     @property
@@ -295,9 +296,7 @@ class Detector(OutlierMixin, BaseEstimator):
         self._check_parameters()
         x = self._tensor(images)
         inputs.check_enough(x)
-        y = None if labels is None else inputs.check_labels(labels, len(x))
-        if y is not None and self.label_meaning == "anomalies":
-            inputs.check_binary(y, "labels", needs_normal=True)
+        y = inputs.training_labels(labels, len(x), self.label_meaning)
         self._forget()
         self.notes_ = {}
         inputs.warn_about_training(x)
@@ -308,7 +307,7 @@ class Detector(OutlierMixin, BaseEstimator):
         else:
             x, y, normal = self._hold_out(x, y)
             held_out = normal, np.zeros(len(normal), dtype=np.int64)
-        return x, None if self.label_meaning == "ignored" else y, held_out
+        return x, y, held_out
 
     def _end(self, validation: Validation, warns: bool) -> None:
         """Note what was learned with which parameters, and set the threshold from normal validation items."""

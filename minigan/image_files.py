@@ -20,7 +20,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -155,7 +155,7 @@ def read_images(
 
     def read(path: Path) -> tuple[np.ndarray, int | None] | ValueError:
         try:
-            return _read_image(path, size, channels, squaring)
+            return read_image(path, size, channels, squaring)
         except ValueError as error:
             return error
 
@@ -188,11 +188,12 @@ def read_images(
                 del grey
             out[i] = np.moveaxis(array, 2, axis - 1)
             i += 1
-    require(
-        i > 0,
-        f"expected image files that can be read, got {len(files)} that cannot, such as {str(files[0])!r}; "
-        "replace them",
-    )
+    if i == 0:
+        why = why_unreadable(first, (unreadable or {})[first])
+        raise ValueError(
+            f"expected image files that can be read, got {len(files)} that cannot, such as {str(first)!r}: "
+            f"{why}; replace them"
+        )
     _warn_if_dark(brightest)
     out = out[:i]
     return out if channels_first or out.shape[3] == 3 else out[..., 0]
@@ -225,22 +226,28 @@ def reason(error: Exception) -> str:
     return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".:") or type(error).__name__
 
 
+def why_unreadable(path: Path, sentence: str) -> str:
+    """The part of a refusal of a file that says why, without the path and the advice."""
+    why = sentence.partition(";")[0]
+    return why.partition(", which ")[2] or why.removesuffix(f" in {str(path)!r}")
+
+
 # --- one file -------------------------------------------------------------------------------------------
 
 
 class Opened(NamedTuple):
     """What a file holds."""
 
-    path: Path
+    path: Path | Image.Image
     image: Image.Image  # loaded, upright
     bits: int  # of one channel of a pixel in the file: 8, 12 or 16; Pillow may have made it 8
     lossy: bool  # whether the file's format blurs values
 
 
-def _read_image(
-    path: Path, size: int | None, channels: int | None, squaring: Squaring
+def read_image(
+    path: Path | Image.Image, size: int | None, channels: int | None, squaring: Squaring
 ) -> tuple[np.ndarray, int | None]:
-    """One file, upright, converted to `channels`, then resized: (h, w, 1) or (h, w, 3) uint8.
+    """One file or Pillow image, upright, converted to `channels`, then resized: (h, w, 1) or (h, w, 3) uint8.
 
     And the highest value in it before it was resized, in [0, 255], if the file has 16 bits; else None.
     """
@@ -253,29 +260,35 @@ def _read_image(
     return array.reshape(*array.shape[:2], -1), brightest
 
 
-def open_file(path: Path) -> Opened:
-    """A file that holds one image; ValueError with one sentence for all others."""
+def open_file(path: Path | Image.Image) -> Opened:
+    """A file, or a Pillow image, that holds one picture; ValueError with one sentence for all others."""
     try:
-        with Image.open(path) as image:
+        with nullcontext(path) if isinstance(path, Image.Image) else Image.open(path) as image:
             pages = _go_to_the_only_page(image)
             if isinstance(image, TiffImageFile):
                 # Pillow would map the file into memory and, where it is to be turned by 90 degrees, mistake
                 # its width for its height. Without a name it reads the file.
                 image.filename = ""
             if pages == 1:
-                args = str(image.tile[0][3]) if image.tile and image.format in ("PNG", "TIFF") else ""
+                tile = getattr(image, "tile", None)  # images that come from no file have none
+                args = str(tile[0][3]) if tile and image.format in ("PNG", "TIFF") else ""
                 bits = 16 if ";16" in args else 12 if ";12" in args else 8
                 image.load()
                 return Opened(path, _upright(image), bits, image.format in ("JPEG", "MPO", "WEBP"))
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise ValueError(
-            f"expected an image file, got {str(path)!r}, which cannot be read ({reason(error)}); replace or "
+            f"expected an image file, got {_named(path)}, which cannot be read ({reason(error)}); replace or "
             "remove it"
         ) from error
     raise ValueError(
-        f"expected one image in each file, got {pages} in {str(path)!r}; save every page or frame as a file "
+        f"expected one image in each file, got {pages} in {_named(path)}; save every page or frame as a file "
         "of its own"
     )
+
+
+def _named(path: Path | Image.Image) -> str:
+    """How messages call a file or an image."""
+    return "a Pillow image" if isinstance(path, Image.Image) else repr(str(path))
 
 
 def _go_to_the_only_page(image: Image.Image) -> int:
@@ -334,7 +347,7 @@ def _to_bytes(opened: Opened) -> Image.Image:
     image = opened.image
     if image.mode in ("I", "F"):
         raise ValueError(
-            f"expected 8 or 16 bits, got 32-bit pixels without a known range in {str(opened.path)!r}; "
+            f"expected 8 or 16 bits, got 32-bit pixels without a known range in {_named(opened.path)}; "
             "save them with 8 or 16 bits"
         )
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip it, not scale it

@@ -1,4 +1,4 @@
-"""Images as tensors: arrays, tensors and folders of image files are checked and brought into one form.
+"""Images as tensors: arrays, tensors, image files and Pillow images are checked and brought into one form.
 
 Accepted everywhere in minigan:
 
@@ -6,7 +6,9 @@ Accepted everywhere in minigan:
   `uint8` in [0, 255], or floating point in [-1, 1];
 * the same from a file that is mapped into memory, `np.load(file, mmap_mode="r")`: uint8 and float32 are read
   batch by batch and never copied whole, so a set may be larger than the memory;
-* the path of a folder with image files (read in sorted order, sub-folders included; see `image_files`);
+* the path of a folder with image files (read in sorted order, sub-folders included; see `image_files`), that
+  of one image file, or a list of such files;
+* a Pillow image or a list of them, which have the pixels that their files would have;
 * (n, d) arrays of floating point feature vectors, or a DataFrame, for the methods that take vectors;
 * lists of images or of vectors, or the same as nested lists of numbers.
 
@@ -26,10 +28,11 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from minigan.checks import require
-from minigan.image_files import Squaring, find_images, read_images
+from minigan.image_files import Squaring, find_images, read_image, read_images
 from minigan.image_files import folder_classes as folder_classes  # part of this module's public face
 
 #: The kinds of `augment`.
@@ -44,13 +47,14 @@ def as_tensor(
 
     Args:
         images: arrays or tensors (n, h, w), (n, h, w, c) or (n, c, h, w), c = 1 or 3, uint8 in [0, 255] or
-            float in [-1, 1]; the path of a folder of image files; (n, d) vectors of floats; a DataFrame
-            whose rows are vectors; a list of images or of vectors; or nested lists of numbers, which are
-            vectors (n, d), or images of whole numbers in [0, 255] or of floats in [-1, 1]. Floats that
-            rounding has put beyond [-1, 1], by 1e-5 at most, become -1 or 1.
+            float in [-1, 1]; the path of a folder of image files, or of one file; a Pillow image; (n, d)
+            vectors of floats; a DataFrame whose rows are vectors; a list of images, of files or of vectors;
+            or nested lists of numbers, which are vectors (n, d), or images of whole numbers in [0, 255] or
+            of floats in [-1, 1]. Floats that rounding has put beyond [-1, 1], by 1e-5 at most, become -1 or
+            1.
         size: if given, every image is resized to size x size pixels (bilinear, antialiased): arrays by
             `resize`, files by `image_files`.
-        channels: if given (1 or 3), files of a folder are converted to this many channels. Arrays are
+        channels: if given (1 or 3), files and Pillow images are converted to this many channels. Arrays are
             never converted: their channel count says something about where they come from.
         squaring: what becomes of images that are not square: "squeeze", "crop" or "pad".
 
@@ -58,12 +62,18 @@ def as_tensor(
         (n, c, h, w) tensor, uint8 or float32, or an (n, d) float32 tensor of vectors; on the CPU.
 
     Raises:
-        FileNotFoundError: the folder does not exist or holds no image file.
-        TypeError: not an array, a tensor, a DataFrame, a list or a path; or no numbers in it.
+        FileNotFoundError: the folder or a file does not exist, or the folder holds no image file.
+        TypeError: nothing of the above, or no numbers in it, or sparse or masked ones.
         ValueError: empty, wrong shape, channels, data type or value range; NaN; unreadable file.
     """
-    if isinstance(images, (str, Path)):
-        return read_folder(images, size=size, channels=channels, squaring=squaring)
+    if isinstance(images, str | Path):
+        if not Path(images).is_file():
+            return read_folder(images, size=size, channels=channels, squaring=squaring)
+        images = [images]
+    elif isinstance(images, Image.Image):
+        images = [images]
+    if isinstance(images, list | tuple) and len(images) and isinstance(images[0], str | Path | Image.Image):
+        return _from_pictures(images, size, channels, squaring)
     if isinstance(images, pd.DataFrame):
         images = _from_frame(images)
     elif isinstance(images, list | tuple):
@@ -73,7 +83,15 @@ def as_tensor(
         # torch has no negative strides and no byte-swapped numbers; this copies only where it must.
         native = images.dtype.newbyteorder("=")
         if native.kind not in "buif" or native.itemsize > 8:  # torch has no long doubles either
-            raise TypeError(f"expected numbers, got an array of {images.dtype}")
+            raise TypeError(
+                f"expected numbers, got an array of {images.dtype}; pass images.astype(float) if these are "
+                "numbers, or encode them as numbers"
+            )
+        if np.ma.is_masked(images):
+            raise TypeError(
+                "expected an array without missing values, got one in which some are masked; pass "
+                "images.filled(value), or leave out the items with missing values"
+            )
         # A file that is mapped into memory may be larger than the memory, and is mostly opened for reading.
         mapped = isinstance(images, np.memmap)
         array = np.require(images, native, requirements=["C"] if mapped else ["C", "W"])
@@ -84,16 +102,29 @@ def as_tensor(
             x = torch.from_numpy(array)
     elif isinstance(images, Tensor):
         if images.layout != torch.strided or images.is_complex():
-            raise TypeError(f"expected a plain tensor of real numbers, got {images.layout}, {images.dtype}")
+            raise TypeError(
+                f"expected a plain tensor of real numbers, got {images.layout}, {images.dtype}; pass "
+                "images.to_dense() where it is sparse, and images.real where it is complex"
+            )
         x = images.detach().cpu().contiguous()  # one layout, or convolutions would round differently
     else:
+        sparse = hasattr(images, "toarray")  # of scipy
         raise TypeError(
             "expected a numpy array, a torch tensor, a DataFrame, a list of numbers or the path of a folder, "
-            f"got {type(images).__name__}"
+            f"got {type(images).__name__}{', which is sparse' if sparse else ''}; pass "
+            + ("images.toarray()" if sparse else "what it holds as a numpy array")
         )
-    empty = x.ndim == 0 or len(x) == 0
-    require(not empty, f"expected at least one image, got an empty set of shape {tuple(x.shape)}")
-    require(0 not in x.shape, f"expected images with pixels, got shape {tuple(x.shape)}")
+    shape, empty = tuple(x.shape), x.ndim == 0 or len(x) == 0
+    require(not empty, f"expected at least one image or vector, got an empty set of shape {shape}; pass some")
+    require(
+        0 not in shape,
+        f"expected images with pixels, or vectors with numbers, got shape {shape}; pass others",
+    )
+    require(
+        x.ndim > 1,
+        f"expected images of shape (n, h, w) or vectors of shape (n, d), got {shape}; pass a single vector "
+        "as vector[None], and one number for each item as numbers[:, None]",
+    )
     if x.ndim == 2:
         return _check_values(x, vectors=True)
     if x.ndim == 3:
@@ -156,6 +187,35 @@ def _from_list(items: list | tuple) -> np.ndarray:
     return array
 
 
+def _from_pictures(
+    items: Sequence[object], size: int | None, channels: int | None, squaring: Squaring
+) -> Tensor:
+    """Image files and Pillow images, (n, c, h, w) uint8; without `channels`, c = 1 if all are grey."""
+    pictures = [Path(item) if isinstance(item, str) else item for item in items]
+    for item in pictures:
+        if not isinstance(item, Path | Image.Image):
+            raise TypeError(
+                f"expected image files or Pillow images, got one of {type(item).__name__} among them; pass "
+                "arrays in a list of their own"
+            )
+        if isinstance(item, Path) and not item.is_file():
+            raise FileNotFoundError(
+                f"expected an image file, got {str(item)!r}, which is not there; pass paths of files, and a "
+                "folder by itself"
+            )
+    files = [item for item in pictures if isinstance(item, Path)]
+    if len(files) == len(pictures):
+        return torch.from_numpy(read_images(files, size, channels, channels_first=True, squaring=squaring))
+    read = [
+        read_image(item, size, channels, squaring)[0]  # (h, w, 1) or (h, w, 3)
+        for item in pictures
+        if isinstance(item, Path | Image.Image)
+    ]
+    most = max(array.shape[2] for array in read)
+    alike = _from_list([array.repeat(most // array.shape[2], axis=2) for array in read])
+    return torch.from_numpy(np.moveaxis(alike, 3, 1).copy())
+
+
 def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
     """Refuse NaN and values outside the range that the output of a generator can reach.
 
@@ -164,8 +224,8 @@ def _check_values(x: Tensor, *, vectors: bool) -> Tensor:
     if not x.is_floating_point():
         require(
             not vectors,
-            f"expected floating point numbers in an (n, d) array of vectors, got {x.dtype}; pass a single "
-            "image as image[None]",
+            f"expected floating point numbers in an (n, d) array of vectors, got {x.dtype}; pass vectors as "
+            "vectors.astype(float), and a single image as image[None]",
         )
         require(
             x.dtype == torch.uint8,

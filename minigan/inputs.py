@@ -29,19 +29,48 @@ def check_enough(x: Tensor) -> None:
     require(len(x) >= 2, f"expected at least 2 training images, got {len(x)}; pass 100 or more if you can")
 
 
-def check_labels(labels: Any, n: int) -> Tensor:
-    """Labels as an int64 tensor, (n,); ValueError unless they are n whole numbers."""
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    require(
-        array.ndim == 1 and len(array) == n,
-        f"expected {n} labels, one per image, got shape {array.shape}",
-    )
+def training_labels(
+    labels: Any, n: int, meaning: Literal["ignored", "anomalies", "classes"]
+) -> Tensor | None:
+    """The labels that `fit` was given, checked as what they mean; only counted where they are ignored."""
+    if labels is None or meaning == "ignored":
+        if labels is not None:  # names and floats, too, as in scikit-learn
+            _one_each(labels, n)
+        return None
+    y = check_labels(labels, n)
+    if meaning == "anomalies":
+        check_binary(y, "labels", needs_normal=True)
+    return y
+
+
+def check_labels(labels: Any, n: int | None) -> Tensor:
+    """Labels as an int64 tensor, (n,); ValueError unless they are n whole numbers. None is any number."""
+    array = _one_each(labels, n)
+    floats = "use labels.astype(int) if they are 0.0 and 1.0, else "
     require(
         array.dtype.kind in "biu",
-        f"expected labels that are whole numbers, got {array.dtype}; number names by "
+        f"expected labels that are whole numbers, got {array.dtype}; "
+        f"{floats if array.dtype.kind == 'f' else ''}number names by "
         "numpy.unique(labels, return_inverse=True)[1]",
     )
     return torch.from_numpy(array.astype(np.int64))
+
+
+def _one_each(labels: Any, n: int | None) -> np.ndarray:
+    """Labels of any kind as an array, (n,); ValueError if they are of another shape."""
+    how = "pass one for each image, in the order of the images"
+    try:
+        array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    except ValueError as error:  # lists of different lengths in it
+        raise ValueError(
+            f"expected a label for each image, got lists that differ in length; {how}"
+        ) from error
+    require(
+        array.ndim == 1 and len(array) == (len(array) if n is None else n),
+        f"expected {'labels (n,)' if n is None else f'{n} labels'}, one per image, got shape {array.shape}; "
+        f"{how}",
+    )
+    return array
 
 
 def check_binary(y: Tensor, name: str, needs_normal: bool = False) -> None:

@@ -192,7 +192,7 @@ class NeuralDetector(NetworkHolder):
         self.interrupted_ = False
         keeper = getattr(self, "_keeper", None)  # `resuming.kept_in`
         if keeper is not None:
-            rows = keeper.begin(self, x, y)
+            rows = keeper.begin(self, x, y, validation)
         step = make_step(self, x, y)
         bar = tqdm(
             range(len(rows) + 1, self.epochs + 1),

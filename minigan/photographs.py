@@ -159,6 +159,12 @@ def folders_of(chosen: Chosen) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def behind_links(chosen: Chosen) -> int:
+    """How many files lie outside of `root`, where symbolic links lead."""
+    root = os.path.realpath(chosen.root)
+    return sum(not Path(os.path.realpath(path)).is_relative_to(root) for path in chosen.files)
+
+
 def outside_normal(root: str | Path, files: Sequence[Path]) -> list[bool]:
     """For each file, whether it lies in no folder called good, normal or ok: these are the anomalies.
 
@@ -207,12 +213,24 @@ def _choose(folder: Path, root: Path, reason: Callable[[Path], str | None]) -> C
             files.append(path)
         else:
             left_out[why] = left_out.get(why, 0) + 1
+    hidden = _hidden(folder)
+    if hidden:
+        left_out["hidden"] = hidden
     chosen = Chosen(files, left_out, root)
     require(
         len(files) > 0,
         f"expected photographs in {str(folder)!r}, got {chosen}; pass the folder that holds them",
     )
     return chosen
+
+
+def _hidden(folder: Path) -> int:
+    """How many image files have a name with a period before it, in folders that are not hidden themselves."""
+    n = 0
+    for _, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        n += sum(name.startswith(".") and Path(name).suffix.lower() in SUFFIXES for name in files)
+    return n
 
 
 def _is_mask(path: Path, folder: Path, beside: set[str]) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import minigan
-from minigan import heatmaps, scoring, training
+from minigan import heatmaps, scoring, training, wording
 from minigan.checks import require
 from minigan.defaults import NORMAL
 from minigan.photographs import TESTS, Chosen, folders_of, is_sorted, labels_of, masks_of, photographs
@@ -97,6 +97,7 @@ def _score(detector: Any, folder: Path) -> Found:
 
     root = folder / TESTS if (folder / TESTS).is_dir() else folder
     chosen = photographs(root)
+    training.say_links(chosen, root)
     channels, size, _ = detector.image_shape_
     images, files, broken = read_readable(chosen.files, size, channels, detector.squaring)
     scores = detector.anomaly_score(images)
@@ -147,8 +148,8 @@ def _decision(found: Found) -> Html:
     low, high = detector.normal_flagged_
     points: list[Content] = [
         f"{found.flagged.sum()} of {n} images lie above the threshold {detector.threshold_:.4g}.",
-        training.where_from(detector),
-        f"Of new normal images, {training.percentages(low, high)} may lie above it. This is the exact 90 % "
+        wording.where_from(detector),
+        f"Of new normal images, {wording.percentages(low, high)} may lie above it. This is the exact 90 % "
         "interval, by quantiles of Beta distributions, whatever the distribution of the scores is. More "
         "held-out images make it narrower.",
     ]

@@ -20,6 +20,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from minigan.blocks import ReplayBuffer
 from minigan.checks import require
 from minigan.files import replacing
 from minigan.image_files import reason
+from minigan.inputs import Validation
 from minigan.turns import Paused
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ def kept_in(
 
     Args:
         path: the file; it is written between epochs, first after `every` seconds, and replaced whole.
-        detector: its settings and training images must be those that the file was written with.
+        detector: its settings, its training and its validation images must be those that the file was
+            written with.
         every: seconds from one writing to the next; 0 writes after each epoch, None is `EVERY`.
         until: the time (of `time.time`) from which on the training pauses: after the next epoch, its state is
             written, and `fit` raises `turns.Paused`.
@@ -68,13 +71,19 @@ class Keeper:
 
     def __init__(self, path: Path, every: float, until: float = math.inf):
         self.path, self.every, self.until = path, every, until
-        self.written, self.training = time.monotonic(), ""
+        self.written, self.training, self.validation = time.monotonic(), "", ""
         #: Seconds of the epochs that were trained before the training was killed.
         self.seconds_before = 0.0
 
-    def begin(self, detector: NeuralDetector, x: Tensor, y: Tensor | None) -> list[dict[str, float]]:
-        """Called before the first epoch, with the training items; returns the rows of epochs already done."""
+    def begin(
+        self, detector: NeuralDetector, x: Tensor, y: Tensor | None, validation: Validation
+    ) -> list[dict[str, float]]:
+        """Called before the first epoch, with the training items; returns the rows of epochs already done.
+
+        `validation` are the items that are not trained on, with their labels.
+        """
         self.written, self.training = time.monotonic(), _name_of(detector, x, y)
+        self.validation = _hash_of(*validation)
         if not self.path.exists():
             return []
         state = self._read()
@@ -83,6 +92,11 @@ class Keeper:
             f"expected the state of this training, got {str(self.path)!r}, which {state['method']} wrote "
             "with other settings, images or labels, or with another version; pass the same ones, or delete "
             "the file",
+        )
+        require(  # their AUROC has chosen the best epoch so far; earlier versions did not note them (None)
+            state["validation"] in (None, self.validation),
+            f"expected the validation images of this training, got others than those of {str(self.path)!r}; "
+            "pass the same images and labels, or delete the file",
         )
         try:
             _restore(detector, state)
@@ -99,6 +113,7 @@ class Keeper:
         pauses = time.time() >= self.until and len(rows) < detector.epochs
         if pauses or time.monotonic() - self.written >= self.every:
             state = {"training": self.training, "method": type(detector).__name__, "rows": rows}
+            state["validation"] = self.validation
             with replacing(self.path) as temporary:
                 torch.save(state | _state_of(detector), temporary)
             self.written = time.monotonic()
@@ -113,7 +128,8 @@ class Keeper:
         try:
             # Tensors, numbers and text alone: a file from elsewhere runs no code.
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            return {key: state[key] for key in ("training", "method", "rows", "attributes", "states")}
+            found = {key: state[key] for key in ("training", "method", "rows", "attributes", "states")}
+            return found | {"validation": state.get("validation")}
         except Exception as error:  # a damaged file makes torch raise nearly anything
             raise ValueError(
                 f"expected the state of a training, got {str(self.path)!r}, which is damaged or something "
@@ -164,10 +180,15 @@ def _is_plain(value: Any) -> bool:
 def _name_of(detector: NeuralDetector, x: Tensor, y: Tensor | None) -> str:
     """A name of the training: method, settings, versions, training items and labels."""
     settings = {k: v for k, v in detector.get_params(deep=False).items() if k not in MAY_DIFFER}
-    found = hashlib.sha256(repr((type(detector).__name__, sorted(settings.items()))).encode())
-    found.update(torch.__version__.encode())
-    for values in (x, y):
-        if values is not None:
-            found.update(repr((values.dtype, tuple(values.shape))).encode())
-            found.update(values.cpu().contiguous().numpy().data)
+    return _hash_of(x, y, first=f"{(type(detector).__name__, sorted(settings.items()))}{torch.__version__}")
+
+
+def _hash_of(*values: Tensor | np.ndarray | None, first: str = "") -> str:
+    """A name of arrays: equal only where types, shapes and contents are."""
+    found = hashlib.sha256(first.encode())
+    for value in values:
+        if value is not None:
+            array = torch.as_tensor(value)
+            found.update(repr((array.dtype, tuple(array.shape))).encode())
+            found.update(array.cpu().contiguous().numpy().data)
     return found.hexdigest()

@@ -8,6 +8,7 @@ that is full by now, a folder that is gone, a reader that has died), it prints t
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sys
 from contextlib import suppress
@@ -96,7 +97,13 @@ def _is_device(path: str) -> bool:
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    """A CSV file in UTF-8, compressed if its suffix says so; file names keep bytes that are not UTF-8."""
+    """A CSV file in UTF-8, compressed if its suffix says so; file names keep bytes that are not UTF-8.
+
+    Or, if its suffix says so, JSON: a list of objects with the names of the columns.
+    """
+    if path.suffix.lower() == ".json":
+        path.write_text(json.dumps(table.to_dict("records"), indent=1) + "\n", encoding="utf-8")
+        return
     table.to_csv(path, index=False, encoding="utf-8", errors="surrogateescape", quoting=_quoting(table))
 
 
@@ -137,7 +144,7 @@ def _rescue(table: pd.DataFrame, stdout: bool) -> str:
         with suppress(OSError):
             _print(_csv(table), raw=True)
             return "standard output"
-    print(_csv(table), end="", file=sys.stderr, flush=True)
+    print(_csv(table), end="", file=getattr(sys.stderr, "loud", sys.stderr), flush=True)  # even if --quiet
     return "standard error"
 
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigan import comparison, heatmaps, scores_file, training
+from minigan import comparison, heatmaps, scores_file, training, wording
 from minigan.checks import require
 from minigan.onnx_model import OnnxDetector, is_onnx
-from minigan.photographs import is_list, normal_images, photographs
+from minigan.photographs import is_list, is_sorted, labels_of, normal_images, photographs
 from minigan.training import say
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ def fit(options: argparse.Namespace) -> int:
     chosen = normal_images(options.folder)
     training.check_enough(chosen)
     chosen, images = training.read_to_learn(chosen, detector, options.strict)
-    training.announce(detector, chosen, options.folder, options.method is None)
+    training.announce(detector, chosen, images, options.folder, options.method is None)
     baseline = comparison.fit_baseline(detector, chosen)
     code = training.train(detector, chosen, images, state)
     training.save(detector, options.out)
     print(f"{type(detector).__name__} saved as {options.out}: `minigan score {options.out} FOLDER` uses it")
-    print(training.how_sure(detector))
+    print(f"training took {wording.duration(detector.notes_['seconds'])}")
+    print(wording.how_sure(detector))
     if baseline is not None:
         print(comparison.after_fit(detector, baseline, options.folder))
     return code
@@ -50,11 +51,12 @@ def fit(options: argparse.Namespace) -> int:
 
 def score(options: argparse.Namespace) -> int:
     """Scores of images, as a table: file, score, and whether it lies above the threshold."""
+    import numpy as np
     import pandas as pd
 
     learns = options.train is not None
     detector: Any = training.make_detector(options) if learns else _saved_detector(options)
-    files, names = files_and_names(options.images if learns else options.images[1:])
+    files, names, anomalous = to_score(options.images if learns else options.images[1:])
     table = pd.DataFrame({"file": names, "score": float("nan"), "anomalous": False})
     scores_file.rehearse(table, options.out)
     maps = heatmaps.map_files(detector, names, options.heatmaps)
@@ -63,7 +65,7 @@ def score(options: argparse.Namespace) -> int:
         chosen = normal_images(options.train)
         training.check_enough(chosen)
         chosen, train = training.read_to_learn(chosen, detector, options.strict)
-        training.announce(detector, chosen, options.train, options.method is None)
+        training.announce(detector, chosen, train, options.train, options.method is None)
         channels, size = train.shape[1], detector.image_size
     else:
         channels, size, _ = detector.image_shape_
@@ -78,14 +80,15 @@ def score(options: argparse.Namespace) -> int:
     table["score"] = detector.anomaly_score(test)
     table["anomalous"] = table["score"] > detector.threshold_
     scores_file.deliver(table, options.out)
+    scores, truth = table["score"].to_numpy(), np.array(anomalous)[readable]
+    normal = scores[~truth] if is_sorted(truth.tolist()) else scores
     alone = options.out is not None and scores_file.is_standard_output(options.out)
     where = sys.stderr if alone else sys.stdout
-    print(summary(table, detector, options.out), file=where)
+    print(summary(table, detector, options.out, truth, known_images(detector, test)), file=where)
     if baseline is not None:
         root = Path(options.images[0]) if os.path.isdir(options.images[0]) else None
-        scores = table["score"].to_numpy()
         print(comparison.after_score(detector, baseline, files, scores, root), file=where)
-    for warning in warnings_about(detector, files, test, table["score"].to_numpy()):
+    for warning in warnings_about(detector, files, test, normal):
         say(f"minigan: {warning}")
     if maps:
         heatmaps.draw_maps(detector, test, files, maps)
@@ -139,10 +142,11 @@ def _saved_detector(options: argparse.Namespace) -> Detector | OnnxDetector:
     return OnnxDetector(model) if is_onnx(model) else load_model(model)
 
 
-def files_and_names(where: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The image files of folders, CSV files and single files, and what the table calls them.
+def to_score(where: Sequence[str]) -> tuple[list[Path], list[str], list[bool]]:
+    """The image files of folders, CSV files and single files, what the table calls them, and their labels.
 
-    In a single folder, that is the path inside the folder.
+    In a single folder, the name is the path inside the folder. An image is anomalous if the folder or the
+    CSV file says so, which only those that are given alone can.
     """
     files: list[Path] = []
     found = None
@@ -150,19 +154,57 @@ def files_and_names(where: Sequence[str]) -> tuple[list[Path], list[str]]:
         alone = os.path.isfile(each) and not is_list(each)
         found = None if alone else photographs(each)
         files += [Path(each)] if found is None else found.files
-    root = found.root if len(where) == 1 and found is not None else None
-    return files, [(path if root is None else path.relative_to(root)).as_posix() for path in files]
+        if found is not None:
+            if found.left_out:
+                say(f"{found} in {each}")
+            training.say_links(found, each)
+    if len(where) > 1 or found is None:
+        return files, [path.as_posix() for path in files], [False] * len(files)
+    return files, [path.relative_to(found.root).as_posix() for path in files], labels_of(found)
 
 
 # ---------------------------------------------------------------------- what is said
 
 
-def summary(table: pd.DataFrame, detector: Any, out: str | None) -> str:
-    """How many images are flagged, and how sure the threshold is: two lines."""
-    return (
-        f"{table['anomalous'].sum()} of {len(table)} images lie above the threshold "
-        f"{detector.threshold_:.4g}{f'; see {out}' if out else ''}\n{training.how_sure(detector)}"
-    )
+def known_images(detector: Any, images: np.ndarray) -> np.ndarray:
+    """Which images, (n, c, h, w), have the pixels of one that the detector learned from, (n,) bool."""
+    import numpy as np
+
+    from minigan.survey import fingerprints, from_notes
+
+    then = from_notes(detector.notes_.get("training"))
+    known = set() if then is None else set(then.fingerprints)
+    return np.array([each in known for each in fingerprints(images)])
+
+
+def summary(
+    table: pd.DataFrame,
+    detector: Any,
+    out: str | None,
+    anomalous: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+) -> str:
+    """How many images are flagged, the AUROC if both kinds are there, and how sure the threshold is: lines.
+
+    `anomalous` (n,) bool are the labels; images of `known` (n,), which were learned from, count for no AUROC.
+    """
+    scores, flagged = table["score"].to_numpy(), table["anomalous"].to_numpy()
+    lines = [
+        f"{flagged.sum()} of {len(table)} images lie above the threshold {detector.threshold_:.4g}"
+        f"{f'; see {out}' if out else ''}"
+    ]
+    if anomalous is not None and known is not None and is_sorted(anomalous[~known].tolist()):
+        from minigan import metrics
+
+        rest = " that it did not learn from" if known.any() else ""
+        scores, flagged, anomalous = scores[~known], flagged[~known], anomalous[~known]
+        low, high = metrics.bootstrap_interval(anomalous, scores)
+        lines.append(
+            f"these are {flagged[anomalous].sum()} of {anomalous.sum()} anomalous and "
+            f"{flagged[~anomalous].sum()} of {(~anomalous).sum()} normal images{rest}; AUROC "
+            f"{metrics.auroc(anomalous, scores):.3f} (95 % interval {low:.3f} to {high:.3f})"
+        )
+    return "\n".join([*lines, wording.how_sure(detector)])
 
 
 def warnings_about(detector: Any, files: Sequence[Path], images: np.ndarray, scores: np.ndarray) -> list[str]:

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.stats import ks_2samp
 
 from minigan.checks import is_finite_number, is_whole_number
-from minigan.image_files import Squaring, orientation_of, read_images
+from minigan.image_files import Squaring, orientation_of, read_images, why_unreadable
 
 #: Sizes of files that are kept, the most frequent ones.
 KEPT_SIZES = 10
@@ -65,8 +65,13 @@ def survey(files: Sequence[Path], images: np.ndarray) -> Survey:
         darkest=float(levels.min()),
         brightest=float(levels.max()),
         brightness=float(levels.mean()),
-        fingerprints=tuple(hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images),
+        fingerprints=fingerprints(images),
     )
+
+
+def fingerprints(images: np.ndarray) -> tuple[str, ...]:
+    """A short text for each image, (n, c, h, w) uint8; those of equal pixels are equal."""
+    return tuple(hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images)
 
 
 def copies(about: Survey) -> int:
@@ -139,11 +144,15 @@ def drift(scores: np.ndarray, calibration: np.ndarray | None) -> str | None:
     test = ks_2samp(scores, calibration)
     if test.pvalue >= 1 / CHANCE:
         return None
-    side = "above" if np.median(scores) > np.median(calibration) else "below"
+    above = np.median(scores) > np.median(calibration)
+    causes = (
+        "many images are anomalous, or light, camera or product have changed since training"
+        if above
+        else "light, camera or sharpness have changed since training, or images were learned from"
+    )
     return (
-        f"scores lie {side} those of the {len(calibration)} normal images in calibration (Kolmogorov-Smirnov "
-        f"D = {test.statistic:.2f}, p = {test.pvalue:.1g}): many images are anomalous, or light, camera or "
-        "product have changed since training"
+        f"scores lie {'above' if above else 'below'} those of the {len(calibration)} normal images in "
+        f"calibration (Kolmogorov-Smirnov D = {test.statistic:.2f}, p = {test.pvalue:.1g}): {causes}"
     )
 
 
@@ -160,5 +169,5 @@ def read_readable(
     """
     said: dict[Path, str] = {}
     images = read_images(files, size, channels, channels_first=True, squaring=squaring, unreadable=said)
-    broken = {path: text.partition(", which ")[2].partition(";")[0] or text for path, text in said.items()}
+    broken = {path: why_unreadable(path, text) for path, text in said.items()}
     return images, [path for path in files if path not in broken], broken

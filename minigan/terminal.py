@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, TextIO, cast
@@ -65,8 +66,46 @@ def lenient_output() -> Iterator[None]:
             out.reconfigure(errors=errors)
 
 
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Inside, a warning of minigan is a line without the place in the program that it comes from.
+
+    Pillow does not warn of images that are large, since it refuses those that are too large.
+    """
+    usual = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        ours = category is UserWarning
+        return f"minigan: {message}\n" if ours else usual(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Image size .* exceeds limit")
+        warnings.formatwarning = plain
+        try:
+            yield
+        finally:
+            warnings.formatwarning = usual
+
+
+@contextmanager
+def quiet(on: bool) -> Iterator[None]:
+    """Inside, if `on`, messages, warnings and progress bars go nowhere; standard output stays.
+
+    `sys.stderr.loud` is then the stream that results go to if they can go nowhere else.
+    """
+    if not on:
+        yield
+        return
+    muted = _Tolerant(None)
+    muted.loud = sys.stderr
+    with redirect_stderr(cast(TextIO, muted)):
+        yield
+
+
 class _Tolerant:
     """A text stream whose writes cannot fail; they go nowhere if it is not there (None)."""
+
+    loud: TextIO
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream

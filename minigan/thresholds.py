@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minigan import scoring, training
+from minigan import scoring, training, wording
 from minigan.checks import require
 from minigan.defaults import NORMAL
 from minigan.photographs import TESTS, is_sorted, labels_of, photographs
@@ -68,7 +68,7 @@ def _from_held_out(detector: Any, options: argparse.Namespace, rate: float | Non
         "version; pass a folder of normal images, too",
     )
     detector._calibrate(detector.calibration_scores_, warns=False)
-    print(training.how_sure(detector))
+    print(_how_sure(detector))
 
 
 def _from_images(detector: Any, options: argparse.Namespace, rate: float | None) -> None:
@@ -82,7 +82,7 @@ def _from_images(detector: Any, options: argparse.Namespace, rate: float | None)
         detector._calibrate(scores, warns=False, y=anomalous)
     else:
         detector._calibrate(scores[~anomalous], warns=False)
-    print(_found(detector, scores, anomalous, rate) if anomalous.any() else training.how_sure(detector))
+    print(_found(detector, scores, anomalous, rate) if anomalous.any() else _how_sure(detector))
 
 
 def _read(detector: Any, folder: Path) -> Pictures:
@@ -90,6 +90,7 @@ def _read(detector: Any, folder: Path) -> Pictures:
 
     root = folder / TESTS if (folder / TESTS).is_dir() else folder
     chosen = photographs(root)
+    training.say_links(chosen, root)
     channels, size, _ = detector.image_shape_
     images, kept = training.read(chosen.files, size, channels, detector.squaring)
     labels = dict(zip(chosen.files, labels_of(chosen), strict=True))
@@ -104,6 +105,12 @@ def _read(detector: Any, folder: Path) -> Pictures:
     return Pictures(kept, images, anomalous)
 
 
+def _how_sure(detector: Any) -> str:
+    """What a quantile of normal images promises, and what it cannot."""
+    promise = wording.broken_promise(detector.contamination, detector.n_calibrated_)
+    return "\n".join([wording.how_sure(detector), *([promise] if promise else [])])
+
+
 def _found(detector: Any, scores: np.ndarray, anomalous: np.ndarray, rate: float | None) -> str:
     """How many images of each kind the threshold flags, with intervals."""
     from minigan import metrics
@@ -112,7 +119,7 @@ def _found(detector: Any, scores: np.ndarray, anomalous: np.ndarray, rate: float
     parts = []
     for kind, of in (("anomalous", anomalous), ("normal", ~anomalous)):
         low, high = metrics.flagged_interval(scores[of], detector.threshold_, LEVEL)
-        parts.append(f"{flagged[of].sum()} of {of.sum()} {kind} images ({training.percentages(low, high)})")
+        parts.append(f"{flagged[of].sum()} of {of.sum()} {kind} images ({wording.percentages(low, high)})")
     how = "the fraction of both kinds that it tells apart is the largest" if rate is None else "as asked for"
     return (
         f"it flags {' and '.join(parts)}, with {100 * LEVEL:.0f} % intervals: {how}; it was chosen on these "

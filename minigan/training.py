@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import minigan
-from minigan import registry, terminal
-from minigan.checks import is_whole_number, require
+from minigan import registry, terminal, wording
+from minigan.checks import require
 from minigan.defaults import FEATURES_SIZE, IMAGE_SIZE, INSTALL_FEATURES
-from minigan.photographs import Chosen, folders_of, is_list
+from minigan.photographs import Chosen, behind_links, folders_of, is_list
 from minigan.scores_file import reason_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ LONG = 10
 STEPS, SECONDS = 8, 2.0
 #: Images by which the time of methods on pretrained features is estimated.
 FEW = 8
+#: Files that cannot be read, listed at most.
+LISTED = 10
 #: An interval of the false alarm rate that is wider than this deserves advice.
 WIDE = 0.1
 #: Packages whose versions a model notes.
@@ -149,11 +151,11 @@ def read(
         return images, list(files)
     images, kept, broken = read_readable(files, size, channels, squaring)
     if broken:
-        path, reason = next(iter(broken.items()))
-        say(
-            f"left out: {len(broken)} of {len(files)} files, which cannot be read, such as {str(path)!r} "
-            f"({reason}); --strict refuses them"
-        )
+        say(f"left out: {len(broken)} of {len(files)} files, which cannot be read; --strict refuses them")
+        for path, reason in list(broken.items())[:LISTED]:
+            say(f"  {str(path)!r}: {reason}")
+        if len(broken) > LISTED:
+            say(f"  and {len(broken) - LISTED} more")
     return images, kept
 
 
@@ -264,7 +266,10 @@ def _say_how_long(detector: Any, images: np.ndarray) -> None:
             clone(detector).fit(part)
     seconds = (time.perf_counter() - began) / FEW * len(images)
     if seconds > LONG:
-        say(f"training takes {duration(seconds)} or more, by the time of {FEW} of {len(images)} images")
+        say(
+            f"training takes {wording.duration(seconds)} or more, by the time of {FEW} of {len(images)} "
+            "images"
+        )
 
 
 class _Estimate:
@@ -289,8 +294,8 @@ class _Estimate:
                 from tqdm import tqdm
 
                 tqdm.write(
-                    f"training takes about {duration(seconds / steps * total)}, by its first {steps + 1} of "
-                    f"{total} steps; Ctrl-C ends it early and keeps what was learned",
+                    f"training takes about {wording.duration(seconds / steps * total)}, by its first "
+                    f"{steps + 1} of {total} steps; Ctrl-C ends it early and keeps what was learned",
                     file=sys.stderr,
                 )
 
@@ -333,14 +338,24 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def announce(detector: Detector, chosen: Chosen, folder: str, default: bool = False) -> None:
+def say_links(chosen: Chosen, folder: str | Path) -> None:
+    """Say how many images lie elsewhere, if some do."""
+    n = behind_links(chosen)
+    if n:
+        say(f"{n} of {len(chosen.files)} images lie outside of {folder}, where symbolic links lead")
+
+
+def announce(
+    detector: Detector, chosen: Chosen, images: np.ndarray, folder: str, default: bool = False
+) -> None:
     """What is learned from, what is held out, and what that means for false alarms: before a training.
 
-    `default`: nobody has named the method, so that is said, too.
+    `images`: those learned from, (n, c, h, w). `default`: nobody has named the method, so that is said, too.
     """
     import numpy as np
 
     from minigan import metrics
+    from minigan.survey import fingerprints
 
     if default and features_installed():
         say("method: PatchCore, the default where minigan[features] is installed; --method PCA is quicker")
@@ -348,6 +363,13 @@ def announce(detector: Detector, chosen: Chosen, folder: str, default: bool = Fa
         say(f"method: PCA; {INSTALL_FEATURES} makes PatchCore the default, on features of photographs")
     n, held_out = len(chosen.files), detector.n_held_out(len(chosen.files))
     say(f"{chosen} in {folder}: {n - held_out} to learn from, {held_out} held out for the threshold")
+    say_links(chosen, folder)
+    same = n - len(set(fingerprints(images)))
+    if same:
+        say(
+            f"{same} of these images have the same pixels as another one; where one of two is held out, its "
+            "score is low, and so is the threshold: remove copies"
+        )
     inside = folders_of(chosen)
     if inside and not is_list(folder):
         say(f"images in {inside} count as normal; pass the folder of the normal ones if some are not")
@@ -356,44 +378,9 @@ def announce(detector: Detector, chosen: Chosen, folder: str, default: bool = Fa
     low, high = metrics.flagged_interval(ranks, float(np.quantile(ranks, aim)))
     more = "; more normal images, or --set holdout=0.3, make it narrower" if high - low > WIDE else ""
     say(
-        f"{100 * detector.contamination:.3g} % false alarms from {held_out} images can be anything from "
-        f"{percentages(low, high)} (90 % interval){more}"
+        f"{100 * detector.contamination:.3g} % false alarms from {wording.images(held_out)} can be anything "
+        f"from {wording.percentages(low, high)} (90 % interval){more}"
     )
-
-
-def how_sure(detector: Any) -> str:
-    """What the threshold means for normal images, and how sure that is."""
-    low, high = (100 * fraction for fraction in detector.normal_flagged_)
-    digits = 0 if high - low >= 5 else 1
-    return (
-        f"of normal images, between {low:.{digits}f} and {high:.{digits}f} % may lie above it "
-        f"(90 % interval; the threshold comes from {detector.n_calibrated_} images)"
-    )
-
-
-def where_from(detector: Any) -> str:
-    """Which images the threshold comes from, and what it is meant to do: a sentence, with its period."""
-    n, labelled = detector.n_calibrated_, detector.notes_.get("labelled")
-    if is_whole_number(labelled):
-        return (
-            f"The threshold was chosen by {n} normal and {labelled - n} anomalous images: no other tells "
-            "these two kinds apart better."
-        )
-    return (
-        f"The threshold comes from the scores of {n} normal images that were held out of training: it is "
-        f"meant to flag {100 * detector.contamination:.3g} % of normal images."
-    )
-
-
-def percentages(low: float, high: float) -> str:
-    """0.004 and 0.25 -> "0 to 25 %"; with a digit after the point where the two are close."""
-    digits = 0 if high - low >= 0.05 else 1
-    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
-
-
-def duration(seconds: float) -> str:
-    """7000 -> "1.9 hours"; in the unit that suits."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.{1 if seconds < 10 * length else 0}f} {unit}"
-    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
+    promise = wording.broken_promise(detector.contamination, held_out)
+    if promise:
+        say(promise)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +38,11 @@ def folders(tmp_path):
 
 
 # What is said before a training, and about images that differ from those learned from.
-NOTICE = re.compile(r"^(\d+ images in .* to learn from, .*|5 % false .*|minigan: (images|scores) .*)\n", re.M)
+NOTICE = re.compile(
+    r"^(\d+ images in .* to learn from, .*|5 % false .*|6 images cannot promise .*"
+    r"|minigan: (images|scores) .*)\n",
+    re.M,
+)
 
 
 def without_notices(said):
@@ -67,8 +72,8 @@ def test_score_writes_what_the_library_says(folders, capsys):
     assert flagged.endswith(f"; see {out}")
     low, high = (100 * fraction for fraction in detector.normal_flagged_)
     assert sure == (
-        f"of normal images, between {low:.0f} and {high:.0f} % may lie above it (90 % interval; the "
-        f"threshold comes from {detector.n_calibrated_} images)"
+        f"of new normal images, between {low:.0f} and {high:.0f} % may lie above the threshold (90 % "
+        f"interval; it comes from {detector.n_calibrated_} images)"
     )
 
 
@@ -86,7 +91,7 @@ def test_the_summary_says_how_sure_the_threshold_is(interval, said):
     detector = SimpleNamespace(threshold_=1.5, normal_flagged_=interval, n_calibrated_=10)
     flagged, sure = scoring.summary(table, detector, None).split("\n")
     assert flagged == "1 of 2 images lie above the threshold 1.5"
-    assert said in sure and sure.endswith("(90 % interval; the threshold comes from 10 images)")
+    assert said in sure and sure.endswith("(90 % interval; it comes from 10 images)")
 
 
 def test_score_prints_a_table_without_out(folders, capsys):
@@ -626,7 +631,9 @@ def test_an_interrupted_sweep_keeps_its_records(tiny, capsys, monkeypatch, numbe
 
     run_by(monkeypatch, run)
     assert main(["reproduce", "tiny", "--jobs", "1"]) == 128 + number
-    assert capsys.readouterr().err == "minigan: interrupted; what was written before is kept\n"
+    plan, said = capsys.readouterr().err.splitlines()
+    assert plan == "runs to do: 3; trainings: 3"
+    assert said == "minigan: interrupted; what was written before is kept"
     assert experiments.results("tiny")["auroc"].notna().tolist() == [True, False, False]
 
 
@@ -676,6 +683,14 @@ def test_an_interrupted_process(folders, number):
 
 
 # ---------------------------------------------------------------------- the other commands
+
+
+def test_warnings_of_minigan_are_lines_without_their_place():
+    arguments = ("f.py", 3, "x = 1")
+    with terminal.plain_warnings():
+        assert warnings.formatwarning("expected more", UserWarning, *arguments) == "minigan: expected more\n"
+        assert "f.py:3: RuntimeWarning" in warnings.formatwarning("odd", RuntimeWarning, *arguments)
+    assert "f.py:3: UserWarning" in warnings.formatwarning("expected more", UserWarning, *arguments)
 
 
 def test_methods_lists_all(capsys):
@@ -745,10 +760,18 @@ def tiny(monkeypatch, tmp_path):
 
 def test_reproduce_and_results(tiny, capsys):
     assert main(["reproduce", "tiny", "--minutes", "0"]) == 0
-    assert capsys.readouterr().out == "tiny: 0 of 3 runs recorded\n"
+    said = capsys.readouterr()
+    assert said.out == "tiny: 0 of 3 runs recorded\n"
+    assert said.err == "runs to do: 3; trainings: 3\n"  # no record says how long they take
     assert main(["reproduce", "tiny", "--jobs", "1"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("minigan: expected ") and "tiny: PCA, one_class nine" in said
+    assert "\nminigan: expected " in said and "tiny: PCA, one_class nine" in said
+    assert main(["reproduce", "tiny", "--minutes", "0"]) == 0
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"runs to do: 1; trainings: 1; about \d+\.\d seconds for 1 of these, by the records of .*\n",
+        said,
+    )
     assert (tiny / "results" / "tiny.csv").is_file()
 
     assert main(["results"]) == 0
@@ -813,7 +836,7 @@ def test_what_lacks_its_data_waits(tiny, capsys, monkeypatch):
     assert main(["reproduce", "tiny"]) == 2
     said = capsys.readouterr()
     assert said.out.startswith("1 runs wait: ") and said.out.count("\n") == 1
-    assert said.err.startswith("minigan: expected ") and "`minigan datasets`" in said.err
+    assert "\nminigan: expected " in said.err and "`minigan datasets`" in said.err
 
 
 def test_results_of_a_table_that_does_not_exist(capsys):
@@ -841,10 +864,16 @@ def test_an_interrupted_training_ends_the_sweep_with_its_own_sentence(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("argument", "code", "said"), [("--help", 0, "reproduce"), ("skore", 2, "invalid choice")]
+    ("arguments", "code", "said"),
+    [
+        ("--help", 0, "reproduce"),
+        ("skore", 2, "invalid choice"),
+        ("methods pca", 0, "n_components"),
+        ("datasets", 0, "comes with minigan"),
+    ],
 )
-def test_python_m_minigan(argument, code, said):
-    command = [sys.executable, "-m", "minigan", argument]
+def test_python_m_minigan(arguments, code, said):
+    command = [sys.executable, "-m", "minigan", *arguments.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code
     assert said in done.stdout + done.stderr and "Traceback" not in done.stderr

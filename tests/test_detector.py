@@ -187,8 +187,13 @@ def test_the_loop_works_on_what_training_data_returns(monkeypatch):
 # ---------------------------------------------------------------------- labels
 
 
-def test_labels_are_ignored_where_they_mean_nothing():
-    with_labels = Distance().fit(points(30), np.arange(30))
+@pytest.mark.parametrize(
+    "labels",
+    [np.arange(30), np.linspace(0, 1, 30), ["good", "bad"] * 15, pd.Series(["a"] * 30, dtype="category")],
+    ids=["integers", "floats", "text", "categories"],
+)
+def test_labels_are_ignored_where_they_mean_nothing(labels):
+    with_labels = Distance().fit(points(30), labels)
     assert all(y is None for _, _, _, y in with_labels.seen)
     np.testing.assert_array_equal(
         with_labels.anomaly_score(points(5)), Distance().fit(points(30)).anomaly_score(points(5))
@@ -220,14 +225,21 @@ def test_labelled_anomalies_are_never_held_out():
     [
         (np.zeros(7, int), ["30 labels", "(7,)"]),
         (np.zeros((30, 1), int), ["30 labels", "(30, 1)"]),
-        (np.zeros(30), ["whole numbers", "float64"]),
-        (["a"] * 30, ["whole numbers", "<U1"]),
+        (1, ["30 labels", "()"]),
+        ([[1], [1, 2]], ["lists that differ in length", "pass one for each image"]),
+        (np.zeros(30), ["whole numbers", "float64", "labels.astype(int)"]),
+        (["a"] * 30, ["whole numbers", "<U1", "numpy.unique"]),
     ],
 )
 @pytest.mark.parametrize("cls", [Distance, Classes])
 def test_labels_that_do_not_fit(cls, labels, words):
-    with raises_sentence(ValueError, *words):
-        cls().fit(points(30), labels)
+    if words[0] != "whole numbers" or cls is Classes:
+        with raises_sentence(ValueError, *words):
+            cls().fit(points(30), labels)
+    detector = cls().fit(points(30))
+    for use in (detector.calibrate, detector.score):
+        with raises_sentence(ValueError, "expected"):
+            use(points(30), labels)
 
 
 def test_labels_may_be_missing_and_the_method_decides_whether_it_can_do_without():

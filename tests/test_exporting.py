@@ -1,6 +1,7 @@
 """`minigan export`: scores by onnxruntime are those of the detector, with and without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import add_tiny_backbone, points, raises_sentence, write_digits, zeros
+from PIL import Image
 from sklearn.exceptions import NotFittedError
 from test_contract import METHODS, Autoencoder, fit, others
 from torch import nn
@@ -123,7 +125,11 @@ def test_export_and_score_as_people_type_them(parts, capsys):
 def test_scoring_needs_neither_torch_nor_scikit_learn(parts):
     """In a process in which nothing but a few light packages can be imported."""
     assert main(["export", "parts.safetensors", "--out", "parts.onnx"]) == 0
-    assert main(["score", "parts.safetensors", "new", "--out", "expected.csv"]) == 0
+    shutil.copytree("new", "sorted/odd")
+    Path("sorted/good").mkdir()
+    for path in Path("good").iterdir():  # other pixels than those learned from
+        Image.open(path).point(lambda level: max(level, 1)).save(f"sorted/good/{path.name}")
+    assert main(["score", "parts.safetensors", "sorted", "--out", "expected.csv"]) == 0
     code = f"""
 import importlib.metadata, sys
 listed = importlib.metadata.packages_distributions()
@@ -140,9 +146,10 @@ sys.exit(code)
 """
     command = [sys.executable, "-c", code, "score"]
     done = subprocess.run(
-        [*command, "parts.onnx", "new", "--out", "scores.csv"], capture_output=True, text=True
+        [*command, "parts.onnx", "sorted", "--out", "scores.csv"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert "AUROC" in done.stdout  # of a sorted folder
     expected, found = pd.read_csv("expected.csv"), pd.read_csv("scores.csv")
     pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
     done = subprocess.run([*command, "parts.safetensors", "new"], capture_output=True, text=True)

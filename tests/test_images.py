@@ -1,6 +1,7 @@
 """Images in every form that people have them, and one sentence for those that cannot be used."""
 
 import warnings
+from contextlib import ExitStack
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ from helpers import Normed, raises_sentence, zeros
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import ExifTags, Image
+from scipy import sparse
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -124,7 +127,7 @@ def test_with_one_or_three_rows_the_channels_first_reading_wins():
         ((4, 0, 8), ["images with pixels", "(4, 0, 8)"]),
         ((4, 8, 8, 2), ["c = 1 or 3", "(4, 8, 8, 2)", "grey or RGB"]),
         ((4, 4, 8, 8), ["c = 1 or 3", "(4, 4, 8, 8)"]),
-        ((7,), ["(n, h, w)", "(7,)"]),
+        ((7,), ["(n, h, w)", "(7,)", "vector[None]", "numbers[:, None]"]),
         ((2, 1, 1, 8, 8), ["(n, h, w)", "(2, 1, 1, 8, 8)"]),
     ],
 )
@@ -138,7 +141,9 @@ def test_shapes_that_are_no_images(shape, words, kind):
 @pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8)])
 def test_integers_other_than_bytes_are_refused(dtype, shape):
     words = (
-        ["uint8", "scale them to 0..255"] if len(shape) == 3 else ["floating point numbers", "image[None]"]
+        ["uint8", "scale them to 0..255"]
+        if len(shape) == 3
+        else ["floating point numbers", "vectors.astype(float)", "image[None]"]
     )
     with raises_sentence(ValueError, dtype, *words):
         as_tensor(np.ones(shape, dtype))
@@ -153,6 +158,21 @@ def test_a_single_image_without_its_first_axis_is_refused():
 def test_arrays_that_hold_no_numbers(dtype):
     with raises_sentence(TypeError, "expected numbers", "array of"):
         as_tensor(np.zeros((4, 8, 8)).astype(dtype))
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.coo_array])
+def test_sparse_matrices_are_named_with_what_to_do(kind):
+    with raises_sentence(TypeError, f"got {kind.__name__}, which is sparse; pass images.toarray()"):
+        as_tensor(kind(np.eye(3)))
+    with raises_sentence(TypeError, "torch.sparse_coo", "to_dense()"):
+        as_tensor(torch.eye(3).to_sparse())
+
+
+def test_masked_values_are_refused_and_an_empty_mask_is_none():
+    values = np.arange(6.0).reshape(3, 2)
+    with raises_sentence(TypeError, "some are masked", "filled(value)"):
+        as_tensor(np.ma.array(values, mask=values > 4))
+    np.testing.assert_array_equal(as_tensor(np.ma.array(values)), values)
 
 
 @pytest.mark.parametrize("thing", [None, 3, {"images": 1}, pd.Series([1.0, 2.0]), iter([1.0])])
@@ -274,7 +294,7 @@ def test_lists_of_different_lengths(values):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (["a.png", "b.png"], "got one of str"),
+        ([b"a.png"], "got one of bytes"),
         ([[None, 1]], "got one of NoneType"),
         ([[1.0, None]], "got an array of object"),
         ([[1.0, "2"]], "got an array of <U"),
@@ -304,6 +324,60 @@ def test_lists_of_other_things(values, words):
 def test_lists_of_numbers_that_cannot_be(values, words):
     with raises_sentence((ValueError, TypeError), words):
         as_tensor(values)
+
+
+# ---------------------------------------------------------------------- files and Pillow images
+
+
+def pictures(folder):
+    """Files of all kinds, of two sizes, in the order of their names."""
+    rng = np.random.default_rng(0)
+    grey, colour = rng.integers(0, 256, (12, 16), np.uint8), rng.integers(0, 256, (9, 9, 4), np.uint8)
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(grey).save(folder / "a.png")
+    Image.fromarray(grey.astype(np.uint16) * 250).save(folder / "b.png")
+    Image.fromarray(colour).save(folder / "c.png")
+    Image.fromarray(colour[..., :3]).save(folder / "d.jpg", exif=turned)
+    Image.fromarray(colour[..., :3]).quantize(8).save(folder / "e.gif")
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("more", [{"size": 8}, {"size": 8, "channels": 1}, {"size": 6, "squaring": "crop"}])
+def test_files_and_pillow_images_have_the_pixels_of_their_folder(more, tmp_path):
+    files = pictures(tmp_path)
+    x = as_tensor(tmp_path, **more)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Image.open(path)) for path in files]
+        loaded = [image.copy() for image in opened]
+        for each in (files, [str(path) for path in files], opened, loaded, [files[0], *loaded[1:]]):
+            assert torch.equal(as_tensor(each, **more), x)
+    grey = slice(0, 1) if "channels" not in more else slice(None)
+    for alone in (files[0], str(files[0]), Image.open(files[0])):
+        assert torch.equal(as_tensor(alone, **more), x[:1, grey])
+
+
+def test_files_and_pillow_images_that_cannot_be_used(tmp_path):
+    files = pictures(tmp_path)
+    image, frames = Image.open(files[0]), [Image.new("L", (8, 8), grey) for grey in (0, 99, 200)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    with (
+        Image.open(tmp_path / "moving.gif") as moving,
+        raises_sentence(ValueError, "got 3 in a Pillow image"),
+    ):
+        as_tensor(moving)
+    with raises_sentence(ValueError, "32-bit pixels without a known range in a Pillow image"):
+        as_tensor([image.convert("F")])
+    with raises_sentence(ValueError, "images of one size, got some that differ"):
+        as_tensor([image, image.resize((8, 8))])
+    for rest in (np.zeros((12, 16), np.uint8), 3, None):
+        with raises_sentence(TypeError, "expected image files or Pillow images", type(rest).__name__):
+            as_tensor([image, rest])
+    with raises_sentence(FileNotFoundError, "expected an image file", "missing.png", "not there"):
+        as_tensor([files[0], tmp_path / "missing.png"])
+    (tmp_path / "f.png").write_bytes(b"no image")
+    with raises_sentence(ValueError, "expected an image file", "f.png", "cannot be read"):
+        as_tensor(tmp_path / "f.png")
 
 
 # ---------------------------------------------------------------------- values

@@ -31,11 +31,11 @@ def test_a_command_of_the_chapter_is_one_of_the_command_line(command):
 
 def test_the_chapter_shows_the_readme_s_commands_for_photographs():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    verbs = set(re.findall(r"^minigan (fit|score|report|compare)\b", readme, flags=re.M))
-    assert verbs == {"fit", "score", "report", "compare"}
+    verbs = set(re.findall(r"^minigan (fit|score|report|compare|threshold|export)\b", readme, flags=re.M))
+    assert verbs == {"fit", "score", "report", "compare", "threshold", "export"}
     assert {command.split()[1] for command in COMMANDS} >= verbs
     options = {word for command in COMMANDS for word in command.split() if word.startswith("--")}
-    assert {"--out", "--heatmaps", "--method"} <= options
+    assert {"--out", "--heatmaps", "--method", "--false-alarms"} <= options
 
 
 def test_what_the_chapter_runs_succeeds():
@@ -44,6 +44,12 @@ def test_what_the_chapter_runs_succeeds():
     )
     assert "exit code" not in outputs
     for said in ("to learn from", "90 % interval", "images lie above the threshold", "take "):
+        assert said in outputs
+    for said in (
+        "20 images cannot promise 1 % false alarms",
+        "exported as wall.onnx",
+        "normal images; AUROC",
+    ):
         assert said in outputs
     for warning in ("darker than every training image", "a size that no training image had", "learned from"):
         assert warning in outputs

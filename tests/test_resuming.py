@@ -135,6 +135,25 @@ def test_the_state_of_another_training_is_refused(tmp_path, monkeypatch):
     fit(path, GANomaly(**SMALL | {"progress": True}, epochs=3, contamination=0.2), images)  # these may differ
 
 
+def test_other_validation_images_are_refused(tmp_path, monkeypatch):
+    path, images, labels = tmp_path / "state", zeros(40), np.arange(8) % 2
+    held_out = digits()[0][:8]
+    with monkeypatch.context() as patch:
+        kill_after(1, patch)
+        with pytest.raises(Killed):
+            fit(path, GANomaly(**SMALL, epochs=2), images, validation=(held_out, labels))
+    before = path.read_bytes()
+    for others in ((held_out[::-1].copy(), labels), (held_out, 1 - labels), (held_out[:6], labels[:6])):
+        with raises_sentence(ValueError, "expected the validation images of this training, got others"):
+            fit(path, GANomaly(**SMALL, epochs=2), images, validation=others)
+    assert path.read_bytes() == before
+    old = torch.load(path, weights_only=True)
+    del old["validation"]  # an earlier version did not note it
+    torch.save(old, path)
+    assert len(fit(path, GANomaly(**SMALL, epochs=2), images, validation=(held_out, labels)).history_) == 2
+    assert not path.exists()
+
+
 def test_a_state_of_other_networks_is_refused(tmp_path, monkeypatch):
     """As after a change of the method: the same settings, and other layers."""
     path = tmp_path / "state"

@@ -1,8 +1,11 @@
 """`minigan fit`, `score` with a saved detector, and `compare`, as people type them."""
 
 import errno
+import json
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +17,7 @@ from PIL import Image
 from scipy.stats import beta
 
 import minigan
-from minigan import comparison, data, metrics, training
+from minigan import comparison, data, metrics, terminal, training, wording
 from minigan.cli import main
 from minigan.image_files import find_images
 from minigan.photographs import masks_of, normal_images, photographs
@@ -123,7 +126,7 @@ def test_nothing_to_learn_from(tmp_path):
 def test_fit_and_score_do_what_the_library_does(bottle, capsys):
     assert fitted("--method", "nearestneighbors", "--set", "n_neighbors=2") == 0
     said = capsys.readouterr()
-    counts, sure = said.err.splitlines()
+    counts, sure, promise = said.err.splitlines()
     assert counts == (
         "60 images (left out: 20 masks; left out: 50 in test/) in bottle: 54 to learn from, 6 held out for "
         "the threshold"
@@ -141,6 +144,51 @@ def test_fit_and_score_do_what_the_library_does(bottle, capsys):
     assert table["file"][0] == "broken/00.png"
     assert (table["anomalous"] == (table["score"] > detector.threshold_)).all()
     assert metrics.auroc(table["file"].str.startswith("broken"), table["score"]) > 0.95
+
+
+def test_quiet_prints_results_and_mistakes_alone_and_tables_may_be_json(bottle, capsys):
+    assert fitted("--quiet") == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.startswith("PCA saved as b.safetensors")
+    assert main(["score", "b.safetensors", "bottle", "--quiet", "--out", "scores.json"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and "images lie above the threshold" in said.out
+    assert main(["score", "b.safetensors", "bottle", "--out", "scores.csv"]) == 0
+    rows = json.loads(Path("scores.json").read_text(encoding="utf-8"))
+    pd.testing.assert_frame_equal(pd.DataFrame(rows), pd.read_csv("scores.csv"))
+    capsys.readouterr()
+    assert main(["score", "b.safetensors", "nowhere", "--quiet"]) == 2
+    assert capsys.readouterr().err.startswith("minigan: expected a folder of images, got 'nowhere'")
+    with terminal.quiet(True):
+        print("advice", file=sys.stderr)
+        print("a table that can go nowhere else", file=sys.stderr.loud)
+    assert capsys.readouterr().err == "a table that can go nowhere else\n"
+
+
+def test_scores_of_a_sorted_folder_come_with_their_auroc(bottle, capsys):
+    assert fitted("--set", "holdout=0.3") == 0
+    assert re.search(r"^training took \d+\.\d seconds$", capsys.readouterr().out, re.M)
+    assert main(["score", "b.safetensors", "bottle/test", "--out", "scores.csv"]) == 0
+    said, table = capsys.readouterr(), pd.read_csv("scores.csv")
+    odd = table["file"].str.startswith("broken")
+    counts = table["anomalous"].groupby(odd).sum()
+    assert (
+        f"\nthese are {counts[True]} of 20 anomalous and {counts[False]} of 30 normal images; AUROC "
+        f"{metrics.auroc(odd, table['score']):.3f} (95 % interval " in said.out
+    )
+    assert main(["score", "b.safetensors", "bottle", "--out", "all.csv"]) == 0  # with those of train/
+    told = re.search(r"these are .*; AUROC .*", capsys.readouterr().out)[0]
+    both = re.search(r"these are .*; AUROC .*", said.out)[0]
+    assert told == both.replace("normal images", "normal images that it did not learn from")
+    for path in find_images("bottle/test/good")[6:]:
+        path.unlink()
+    assert (
+        main(["score", "b.safetensors", "bottle/test"]) == 0
+    )  # most are anomalous, but drift is of normal ones
+    assert "scores lie" not in capsys.readouterr().err
+    for unsorted in (["bottle/test/good"], ["bottle/test/good", "bottle/test/broken"]):
+        assert main(["score", "b.safetensors", *unsorted]) == 0
+        assert "AUROC" not in capsys.readouterr().out
 
 
 def test_single_files_and_several_folders_are_scored(bottle, capsys):
@@ -275,9 +323,15 @@ def test_the_default_method(bottle, capsys, monkeypatch, installed, name, size, 
     """It is said before the training, which this test leaves out."""
     fitted, learns = [], getattr(minigan, name)
     monkeypatch.setattr(training, "features_installed", lambda: installed)
-    monkeypatch.setattr(training, "train", lambda d, chosen, images, state: fitted.append(images.shape) or 0)
+
+    def train(detector, chosen, images, state):
+        detector.notes_ = {"seconds": 0.0}
+        fitted.append(images.shape)
+        return 0
+
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(learns, "save", lambda detector, path: None)
-    monkeypatch.setattr(training, "how_sure", lambda detector: "")
+    monkeypatch.setattr(wording, "how_sure", lambda detector: "")
     assert main(["fit", "bottle", "--out", "d.safetensors"]) == 0
     said = capsys.readouterr()
     assert said.err.startswith(line) and said.out.startswith(f"{name} saved as ")
@@ -444,7 +498,8 @@ def test_files_that_cannot_be_read_are_left_out_and_told(bottle, capsys):
     spoil(bottle / "test", "bad.png", "worse.png")
     assert main(["fit", "bottle", "--out", "a.safetensors", "--method", "PCA"]) == 0
     said = capsys.readouterr().err
-    assert "left out: 1 of 61 files, which cannot be read, such as 'bottle/train/good/bad.png'" in said
+    assert "left out: 1 of 61 files, which cannot be read; --strict refuses them\n" in said
+    assert f"  {str(Path('bottle/train/good/bad.png'))!r}: cannot be read (cannot identify" in said
     assert "left out: 1 that cannot be read" in said and "54 to learn from" in said
     assert main(["score", "a.safetensors", "bottle/test", "--out", "s.csv"]) == 0
     assert "left out: 2 of 52 files" in capsys.readouterr().err
@@ -455,6 +510,47 @@ def test_files_that_cannot_be_read_are_left_out_and_told(bottle, capsys):
     for name in ("bad.png", "worse.png"):
         (bottle / "test" / name).unlink()
     np.testing.assert_allclose(table["score"], detector.anomaly_score("bottle/test"), rtol=1e-5)
+
+
+def test_where_nothing_can_be_read_the_first_reason_is_told(bottle, capsys):
+    (bottle / "bad").mkdir()
+    spoil(bottle / "bad", "a.png", "b.png")
+    assert fitted() == 0
+    capsys.readouterr()
+    assert main(["score", "b.safetensors", "bottle/bad"]) == 2
+    said = capsys.readouterr().err
+    assert "got 2 that cannot, such as 'bottle/bad/a.png': cannot be read (cannot identify" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_hidden_files_links_and_copies_are_told(bottle, capsys):
+    good = bottle / "train" / "good"
+    shutil.copy(good / "00.png", good / ".00.png")  # as some systems and programs leave them
+    shutil.copy(good / "00.png", good / "copy.png")
+    (good / "elsewhere").symlink_to(bottle / "test" / "good")
+    assert fitted() == 0
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "91 images (left out: 20 masks; left out: 50 in test/; left out: 1 hidden) in bottle"
+    )
+    assert "\n30 of 91 images lie outside of bottle, where symbolic links lead\n" in said
+    assert "\n1 of these images have the same pixels as another one; " in said
+    assert main(["score", "b.safetensors", "bottle/train"]) == 0
+    told = capsys.readouterr().err
+    assert (
+        "91 images (left out: 1 hidden) in bottle/train\n30 of 91 images lie outside of bottle/train" in told
+    )
+
+
+def test_large_images_are_read_and_bombs_are_not(bottle, capsys, monkeypatch):
+    assert fitted() == 0
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # Pillow warns above it, and refuses twice as many
+    write(bottle / "new", [np.full((40, 40), 99, np.uint8), np.full((80, 80), 99, np.uint8)])
+    capsys.readouterr()
+    assert main(["score", "b.safetensors", "bottle/new"]) == 0
+    said = capsys.readouterr()
+    assert "left out: 1 of 2 files" in said.err and "could be decompression bomb" in said.err
+    assert "of 1 images lie above the threshold" in said.out
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,13 @@ def scores_of(detector, folder):
 
 def test_fit_with_a_rate_of_false_alarms(parts, capsys):
     assert fit("--false-alarms", "0.2", "--out", "a.safetensors") == 0
-    assert "20 % false alarms from 6 images can be anything from " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "20 % false alarms from 6 images can be anything from " in said and "cannot promise" not in said
+    assert fit("--false-alarms", "0.01", "--out", "b.safetensors") == 0
+    promise = "6 images cannot promise 1 % false alarms, which takes 100 or more"
+    assert promise in capsys.readouterr().err
+    assert main(["threshold", "b.safetensors", "--false-alarms", "0.01"]) == 0
+    assert promise in capsys.readouterr().out
     detector = minigan.load("a.safetensors")
     assert detector.contamination == 0.2
     assert detector.threshold_ == pytest.approx(np.quantile(detector.calibration_scores_, 0.8))
@@ -125,7 +131,7 @@ def test_the_threshold_from_normal_images_and_from_those_held_out(parts, capsys)
     good = scores_of(detector, "sorted/good")
     assert detector.threshold_ == pytest.approx(np.quantile(good, 0.9)) and detector.contamination == 0.1
     assert "all taken for normal ones, because no folder called good, normal, ok" in said.err
-    assert "the threshold comes from 30 images" in said.out
+    assert "may lie above the threshold (90 % interval; it comes from 30 images)" in said.out
     assert main(["threshold", "parts.safetensors", "--false-alarms", "0.5"]) == 0  # by the same scores
     assert minigan.load("parts.safetensors").threshold_ == pytest.approx(np.median(good))
     # With defects beside them, a rate of false alarms goes by the normal images; what is found is counted.

@@ -33,6 +33,7 @@ from minigan.experiments import records, runs
 from minigan.paths import data_folder
 from minigan.tables.cells import SEEDS, Cell
 from minigan.turns import Paused, in_turn, run_to_the_end
+from minigan.wording import duration
 
 #: Trains a cell, with a file for its state, pausing after each step.
 Train = Callable[[Cell, Path], Generator[None, None, runs.Trained]]
@@ -82,25 +83,7 @@ def reproduce(
         Interrupted: Ctrl-C stopped a training. What was recorded before stays.
     """
     folder = data_folder() if folder is None else Path(folder).resolve()
-    chosen = list(tables.TABLES.values()) if name is None else [tables.table(name)]
-    # A cell that stands in several tables comes once.
-    cells = list({(c.table, *c.key): c for each in chosen for c in each.cells(budget)}.values())
-    if not cells:
-        raise ValueError(
-            f"expected a table with runs of the budget {budget!r}, got {name!r} without any; choose another "
-            "budget"
-        )
-    if name is None:
-        cells.sort(key=lambda cell: cell.seed)
-    for what, wanted in (("seed", seeds), ("method", methods), ("target", targets)):
-        if wanted is not None:
-            known = list(dict.fromkeys(getattr(cell, what) for cell in cells))
-            wrong = [value for value in wanted if value not in known]
-            require(
-                not wrong,
-                f"expected {what}s out of {', '.join(map(str, known))}, got {', '.join(map(str, wrong))}",
-            )
-            cells = [cell for cell in cells if getattr(cell, what) in wanted]
+    cells = _asked_for(name, budget, seeds, methods, targets)
     missing = _missing(cells, folder)
     trainings: dict[tuple[str, ...], list[Cell]] = {}
     for cell in missing:
@@ -125,6 +108,67 @@ def reproduce(
             f"failed ones, the first is {failures[0]}"
         )
     return records.overview(folder, budget) if name is None else records.results(name, folder, budget)
+
+
+def plan(
+    name: str | None,
+    folder: str | Path | None = None,
+    budget: str = "quick",
+    seeds: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+) -> str:
+    """What `reproduce` would run, and how long that takes one after the other: a line, "" for nothing.
+
+    The time is that of recorded runs of the same method, table and budget. Takes and raises what `reproduce`
+    does.
+    """
+    folder = data_folder() if folder is None else Path(folder).resolve()
+    cells = _asked_for(name, budget, seeds, methods, targets)
+    missing = _missing(cells, folder)
+    trainings = list({(c.table, *c.training): c for c in missing}.values())  # those that others share, once
+    known: dict[tuple[str, str], list[float]] = {}
+    for part in {cell.table for cell in trainings}:
+        for record in records.read_records(records.record_file(part, folder)):
+            if record["budget"] == budget and record["seconds"]:
+                known.setdefault((part, record["method"]), []).append(float(record["seconds"]))
+    if not trainings:
+        return ""
+    times = [float(np.median(known[at])) for c in trainings if (at := (c.table, c.method)) in known]
+    line = f"runs to do: {len(missing)}; trainings: {len(trainings)}"
+    if times:
+        line += f"; about {duration(sum(times))} for {len(times)} of these, by the records of similar runs"
+    return line
+
+
+def _asked_for(
+    name: str | None,
+    budget: str,
+    seeds: Sequence[int] | None,
+    methods: Sequence[str] | None,
+    targets: Sequence[str] | None,
+) -> list[Cell]:
+    """The cells of a table, or of all, that were asked for; arguments as those of `reproduce`."""
+    chosen = list(tables.TABLES.values()) if name is None else [tables.table(name)]
+    # A cell that stands in several tables comes once.
+    cells = list({(c.table, *c.key): c for each in chosen for c in each.cells(budget)}.values())
+    if not cells:
+        raise ValueError(
+            f"expected a table with runs of the budget {budget!r}, got {name!r} without any; choose another "
+            "budget"
+        )
+    if name is None:
+        cells.sort(key=lambda cell: cell.seed)
+    for what, wanted in (("seed", seeds), ("method", methods), ("target", targets)):
+        if wanted is not None:
+            known = list(dict.fromkeys(getattr(cell, what) for cell in cells))
+            wrong = [value for value in wanted if value not in known]
+            require(
+                not wrong,
+                f"expected {what}s out of {', '.join(map(str, known))}, got {', '.join(map(str, wrong))}",
+            )
+            cells = [cell for cell in cells if getattr(cell, what) in wanted]
+    return cells
 
 
 def _missing(cells: Sequence[Cell], folder: Path) -> list[Cell]:
