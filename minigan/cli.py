@@ -22,7 +22,8 @@ import argparse
 import itertools
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING
 import minigan
 from minigan import registry, terminal
 from minigan.defaults import BUDGETS, COMPARED, FEATURES_SIZE, IMAGE_SIZE, INSTALL_FEATURES, NORMAL
+from minigan.paths import data_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,7 @@ NORMAL_IMAGES = (
     "sub-folder each"
 )
 SQUARING = ("squeeze", "crop", "pad")
+BACKENDS = ("loky", "threading", "dask")
 METHOD = "see `minigan methods`; default: PatchCore where minigan[features] is installed, else PCA"
 # What a user's input can cause: wrong values, missing files, a training that diverges.
 MISTAKES = (ValueError, OSError, FloatingPointError)
@@ -179,17 +182,30 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(reproduce, "run the experiments of a table that have no result yet")
     which = sub.add_mutually_exclusive_group(required=True)
-    which.add_argument("table", nargs="?", help="see `minigan results`")
+    which.add_argument(
+        "table", nargs="?", help="see `minigan results`; or a Python file with one of your own"
+    )
     which.add_argument("--next", action="store_true", help="what is missing in all tables, seed by seed")
     _add_budget(sub)
     sub.add_argument("--jobs", type=int, metavar="N", help="runs side by side (GPU: 8); -1: one on each core")
+    sub.add_argument(
+        "--backend", choices=BACKENDS, help="what spreads the runs; default: loky, processes here"
+    )
+    sub.add_argument(
+        "--address",
+        metavar="A",
+        help="of dask's scheduler, such as tcp://10.0.0.1:8786, whose workers need minigan and this data "
+        "folder; default: workers on this machine",
+    )
     sub.add_argument("--minutes", type=float, metavar="M", help="start no run after M minutes")
     sub.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only runs with these seeds")
     sub.add_argument("--methods", nargs="+", metavar="NAME", help="only runs of these methods")
     sub.add_argument("--targets", nargs="+", metavar="NAME", help="only these classes, as `results` has them")
 
     sub = command(results, "show the tables, or the recorded results of one")
-    sub.add_argument("table", nargs="?", help="default: an overview of all")
+    sub.add_argument(
+        "table", nargs="?", help="or a Python file with one of your own; default: all, a line each"
+    )
     _add_budget(sub)
     return parser
 
@@ -276,14 +292,15 @@ def reproduce(options: argparse.Namespace) -> int:
     from minigan import experiments
     from minigan.experiments.sweep import plan
 
-    name = None if options.next else options.table
+    name = None if options.next else _table_name(options.table)
     asked = {what: getattr(options, what) for what in ("seeds", "methods", "targets")}
     only = {what: values for what, values in asked.items() if values is not None}
     try:
         planned = plan(name, budget=options.budget, **only)
         if planned:
             print(planned, file=sys.stderr)
-        done = experiments.reproduce(name, options.jobs, options.minutes, budget=options.budget, **only)
+        with _spread(options.backend, options.address):
+            done = experiments.reproduce(name, options.jobs, options.minutes, budget=options.budget, **only)
     except experiments.RunsFailed as error:
         return _complain(error, code=1)
     except experiments.Interrupted as error:
@@ -292,6 +309,7 @@ def reproduce(options: argparse.Namespace) -> int:
         _print_overview(done)
     else:
         print(f"{name}: {done['auroc'].notna().sum()} of {len(done)} runs recorded")
+    print(f"records are in {data_folder() / 'results'}", file=sys.stderr)
     return 0
 
 
@@ -302,12 +320,48 @@ def results(options: argparse.Namespace) -> int:
     if options.table is None:
         _print_overview(experiments.overview(budget=options.budget))
     else:
-        print(tables.table(options.table).title)
-        print(experiments.summary(options.table, budget=options.budget).round(3).to_string(na_rep="-"))
+        name = _table_name(options.table)
+        print(tables.table(name).title)
+        print(experiments.summary(name, budget=options.budget).round(3).to_string(na_rep="-"))
     return 0
 
 
-# ---------------------------------------------------------------------- inside `methods` and `results`
+# ---------------------------------------------------------------------- inside `reproduce` and others
+
+
+def _table_name(given: str) -> str:
+    """The name of a table, or that of the table in a Python file, which is then known."""
+    from minigan import tables
+
+    return tables.from_file(given).name if given.endswith(".py") else given
+
+
+@contextmanager
+def _spread(backend: str | None, address: str | None) -> Iterator[None]:
+    """Inside, joblib spreads runs by this backend: None is joblib's own choice."""
+    from joblib import parallel_config
+
+    from minigan.checks import require
+
+    require(
+        address is None or backend == "dask",
+        f"expected --address with --backend dask, got it with {backend or 'none'}; add --backend dask",
+    )
+    if backend == "dask":
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ValueError(
+                "expected the package distributed for --backend dask, got none; install it with "
+                "pip install 'dask[distributed]'"
+            ) from error
+        with Client(address), parallel_config(backend):
+            yield
+    elif backend is not None:
+        with parallel_config(backend):
+            yield
+    else:
+        yield
 
 
 def _first_line(method: type[Detector]) -> str:

@@ -172,7 +172,10 @@ class Detector(OutlierMixin, BaseEstimator):
     # ------------------------------------------------------------------ saving and loading
 
     def save(self, path: str | Path) -> None:
-        """Write everything that `load` needs into one safetensors file (numbers and JSON, no code)."""
+        """Write everything that `load` needs into one safetensors file (numbers and JSON, no code).
+
+        Classical methods are fitted again by `load`, so their files contain the training items themselves.
+        """
         self._check_fitted()
         checkpoint.write(path, self._header(), self._state())
 

@@ -42,6 +42,9 @@ def fit(options: argparse.Namespace) -> int:
     code = training.train(detector, chosen, images, state)
     training.save(detector, options.out)
     print(f"{type(detector).__name__} saved as {options.out}: `minigan score {options.out} FOLDER` uses it")
+    contained = wording.what_it_contains(detector)
+    if contained:
+        print(contained)
     print(f"training took {wording.duration(detector.notes_['seconds'])}")
     print(wording.how_sure(detector))
     if baseline is not None:

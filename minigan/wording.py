@@ -50,6 +50,18 @@ def where_from(detector: Any) -> str:
     )
 
 
+def what_it_contains(detector: Any) -> str:
+    """That the file of a detector contains the images it learned from, if it does; else ""."""
+    images = getattr(detector, "data_", None)  # of a classical method
+    if images is None:
+        return ""
+    return f"the file contains the {len(images)} images that were learned from" + (
+        ": do not pass it on where they are confidential"
+        if detector.exports_items
+        else "; `minigan export` writes one without them"
+    )
+
+
 def percentages(low: float, high: float) -> str:
     """0.004 and 0.25 -> "0 to 25 %"; with a digit after the point where the two are close."""
     digits = 0 if high - low >= 0.05 else 1

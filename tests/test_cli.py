@@ -11,14 +11,15 @@ import sys
 import tempfile
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import Normed, fake_record, run_by, tiny_cells, write_digits
+from helpers import Normed, fake_record, raises_sentence, run_by, tiny_cells, write_digits
 from PIL import Image
 
 import minigan
@@ -762,14 +763,16 @@ def test_reproduce_and_results(tiny, capsys):
     assert main(["reproduce", "tiny", "--minutes", "0"]) == 0
     said = capsys.readouterr()
     assert said.out == "tiny: 0 of 3 runs recorded\n"
-    assert said.err == "runs to do: 3; trainings: 3\n"  # no record says how long they take
+    planned, where = said.err.splitlines()
+    assert planned == "runs to do: 3; trainings: 3"  # no record says how long they take
+    assert where == f"records are in {tiny / 'results'}"
     assert main(["reproduce", "tiny", "--jobs", "1"]) == 1
     said = capsys.readouterr().err
     assert "\nminigan: expected " in said and "tiny: PCA, one_class nine" in said
     assert main(["reproduce", "tiny", "--minutes", "0"]) == 0
     said = capsys.readouterr().err
     assert re.fullmatch(
-        r"runs to do: 1; trainings: 1; about \d+\.\d seconds for 1 of these, by the records of .*\n",
+        r"runs to do: 1; trainings: 1; about \d+\.\d seconds for 1 of these, by the records of .*\n.*\n",
         said,
     )
     assert (tiny / "results" / "tiny.csv").is_file()
@@ -783,6 +786,72 @@ def test_reproduce_and_results(tiny, capsys):
     title, *_, last = capsys.readouterr().out.splitlines()
     assert title == "Three cells"
     assert last.split()[:2] == ["one_class", "PCA"] and last.split()[-2:] == ["2", "1"]  # runs, missing
+
+
+OWN = """
+from minigan.tables import Table, grid
+from minigan.tables.digits import DIGITS
+
+def cells():
+    yield from grid("mine", {("PCA", ""): {}}, "digits", {"size": 8}, "one_class", range(2), seeds=range(1))
+
+MINE = Table("mine", "PCA on two digits", cells)
+"""
+
+
+def test_a_table_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIGAN_DATA", str(tmp_path / "records"))
+    monkeypatch.setattr(tables, "TABLES", dict(tables.TABLES))
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    for backend in ([], ["--backend", "threading", "--jobs", "2"]):  # the second time nothing is left
+        assert main(["reproduce", str(file), *backend]) == 0
+        said = capsys.readouterr()
+        assert said.out.endswith("mine: 2 of 2 runs recorded\n")
+        assert said.err.endswith(f"records are in {tmp_path / 'records' / 'results'}\n")
+    assert said.out.count("\n") == 1 and len(experiments.results("mine")) == 2
+    assert main(["results", str(file)]) == 0
+    assert capsys.readouterr().out.startswith("PCA on two digits\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("MINE = ", "return_none = lambda: ", "expected one table in '{}', got 0; name one `Table` in it"),
+        ("MINE = ", 'TWO = Table("two", "", cells)\nMINE = ', "expected one table in '{}', got 2"),
+        ('Table("mine"', 'Table("digits"', "that no table of minigan has, got 'digits'; rename it"),
+        ('Table("mine"', 'Table("../mine"', "that no table of minigan has, got '../mine'; rename it"),
+        ('grid("mine"', 'grid("yours"', "expected cells of the table 'mine', got some of yours"),
+    ],
+)
+def test_files_that_are_no_table_of_ones_own(tmp_path, monkeypatch, old, new, said):
+    monkeypatch.setattr(tables, "TABLES", dict(tables.TABLES))
+    file = tmp_path / "mine.py"
+    file.write_text(OWN.replace(old, new))
+    with raises_sentence(ValueError, said.format(file)):
+        tables.from_file(file)
+
+
+def test_runs_are_spread_over_a_cluster_by_its_address(tiny, monkeypatch, capsys):
+    asked = []
+
+    class Client:
+        def __init__(self, address):
+            asked.append(address)
+
+        __enter__, __exit__ = (lambda self: self), (lambda self, *error: None)
+
+    distributed = SimpleNamespace(Client=Client)
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
+    monkeypatch.setattr(joblib, "parallel_config", lambda backend: asked.append(backend) or nullcontext())
+    command = ["reproduce", "tiny", "--minutes", "0", "--backend", "dask"]
+    assert main([*command, "--address", "tcp://10.0.0.1:8786"]) == 0 and main(command) == 0
+    assert asked == ["tcp://10.0.0.1:8786", "dask", None, "dask"]
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(command) == 2
+    assert "expected the package distributed for --backend dask, got none" in capsys.readouterr().err
+    assert main(["reproduce", "tiny", "--address", "tcp://10.0.0.1:8786"]) == 2
+    assert "expected --address with --backend dask, got it with none" in capsys.readouterr().err
 
 
 def test_budgets(tiny, capsys):

@@ -19,7 +19,7 @@ from test_contract import METHODS, Autoencoder, fit, others
 from torch import nn
 
 import minigan
-from minigan import PCA, ALGANFeature, GANomaly, exporting, onnx_graphs, registry
+from minigan import PCA, ALGANFeature, GANomaly, exporting, onnx_graphs, registry, wording
 from minigan.cli import main
 from minigan.exporting import to_onnx
 from minigan.onnx_model import OnnxDetector
@@ -42,6 +42,26 @@ def parts(tmp_path, monkeypatch):
     arguments = ["fit", "good", "--method", "PCA", "--image-size", "16", "--out", "parts.safetensors"]
     assert main(arguments) == 0
     return tmp_path
+
+
+def test_which_files_contain_the_images_is_said_and_true(parts, tmp_path, capsys):
+    """The size of an ONNX file grows with the number of images where they are in it."""
+    main(["fit", "good", "--method", "PCA", "--image-size", "16", "--out", "parts.safetensors"])
+    said = capsys.readouterr().out
+    assert (
+        "the file contains the 27 images that were learned from; `minigan export` writes one without" in said
+    )
+    few, many = zeros(20), zeros(40)
+    for name in ("PCA", "Brightness", "NearestNeighbors"):
+        method = registry.get(name)
+        settings = {"n_components": 3} if name == "PCA" else {}
+        sizes = []
+        for images in (few, many):
+            to_onnx(method(**settings).fit(images), tmp_path / "model.onnx")
+            sizes.append((tmp_path / "model.onnx").stat().st_size)
+        assert (sizes[1] > sizes[0] + 10 * few[0].nbytes) == method.exports_items, name
+    detector = GANomaly(width=4, epochs=1, progress=False, device="cpu").fit(zeros(8))
+    assert wording.what_it_contains(detector) == ""
 
 
 # ---------------------------------------------------------------------- the same scores

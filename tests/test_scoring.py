@@ -137,6 +137,7 @@ def test_fit_and_score_do_what_the_library_does(bottle, capsys):
     assert sure.startswith(f"5 % false alarms from 6 images can be anything from {interval}")
     assert "--set holdout=0.3" in sure
     assert said.out.startswith("NearestNeighbors saved as b.safetensors: ") and "90 % interval" in said.out
+    assert "contains the 54 images that were learned from: do not pass it on where they are" in said.out
     assert main(["score", "b.safetensors", "bottle/test", "--out", "scores.csv"]) == 0
     detector = minigan.NearestNeighbors(n_neighbors=2, image_size=8).fit(bottle / "train")
     table = pd.read_csv("scores.csv")

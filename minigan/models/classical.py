@@ -50,6 +50,8 @@ class ClassicalDetector(Detector):
     """
 
     takes: ClassVar = ("images", "vectors")
+    #: Whether an ONNX file of it contains training items, too, as the file of `save` does.
+    exports_items: ClassVar[bool] = True
 
     def fit_model(self, x: np.ndarray) -> Any:
         """A scikit-learn estimator fitted to x, (n, d) float64."""
@@ -146,6 +148,8 @@ class PCA(ClassicalDetector):
 
     `minigan methods PCA` lists all hyperparameters.
     """
+
+    exports_items: ClassVar = False
 
     #: Directions to keep: as many as explain this fraction of the variance (below 1), or their number. There
     #: is no default in scikit-learn; 0.95 is the usual choice.
@@ -248,6 +252,8 @@ class Brightness(ClassicalDetector):
 
     `minigan methods Brightness` lists all hyperparameters.
     """
+
+    exports_items: ClassVar = False
 
     def fit_model(self, x: np.ndarray) -> preprocessing.StandardScaler:
         return preprocessing.StandardScaler().fit(x.mean(axis=1, keepdims=True))  # (n, d) -> (n, 1)

@@ -9,10 +9,14 @@ the "setting" of the published numbers, so that each finds its partner; a label 
 Beside the methods stand classical baselines: what scikit-learn does with the same images in seconds.
 
 A new table is a function that yields cells and a `Table` made of it, in the file of its paper, and a line in
-`TABLES` here. No module of this package imports torch.
+`TABLES` here; or in a file of one's own, for `from_file`. No module of this package imports torch.
 """
 
 from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
 
 from minigan.checks import require
 from minigan.tables import (
@@ -59,6 +63,7 @@ __all__ = [
     "cells",
     "digits",
     "every_method",
+    "from_file",
     "family",
     "grid",
     "settings",
@@ -124,3 +129,42 @@ def table(name: str) -> Table:
     """The table of this name; ValueError with a list when there is none."""
     require(name in TABLES, f"expected the name of a table, got {name!r}; choose one of {', '.join(TABLES)}")
     return TABLES[name]
+
+
+#: Those that minigan declares; `from_file` adds others to `TABLES`.
+_OF_MINIGAN = frozenset(TABLES)
+
+
+def from_file(path: str | Path) -> Table:
+    """A table of one's own from a Python file, which joins `TABLES` until the process ends.
+
+    The file, whose code is run, gives a name to one `Table`, as the modules of this package do:
+
+        from minigan.tables import SEEDS, Table, grid
+
+        def _cells():
+            runs = {("GANomaly", ""): {"epochs": 5}, ("PCA", ""): {}}
+            yield from grid("mine", runs, "digits", {"size": 16}, "one_class", range(10), seeds=SEEDS)
+
+        MINE = Table("mine", "GANomaly and PCA on digits", _cells)
+
+    Raises:
+        ValueError: the file declares none or several tables, one of minigan's names, a name that cannot be
+            that of a file, or cells of a table that does not exist.
+        OSError: the file cannot be read.
+    """
+    known = {id(table) for table in TABLES.values()}  # that the file may have imported
+    found = {id(value): value for value in runpy.run_path(str(path)).values() if isinstance(value, Table)}
+    own = [table for key, table in found.items() if key not in known]
+    require(len(own) == 1, f"expected one table in {str(path)!r}, got {len(own)}; name one `Table` in it")
+    (mine,) = own
+    require(
+        mine.name not in _OF_MINIGAN and re.fullmatch(r"\w[\w.-]*", mine.name) is not None,
+        f"expected a name of letters and digits that no table of minigan has, got {mine.name!r}; rename it",
+    )
+    strange = {cell.table for budget in BUDGETS for cell in mine.cells(budget)} - {mine.name, *TABLES}
+    require(
+        not strange, f"expected cells of the table {mine.name!r}, got some of {', '.join(sorted(strange))}"
+    )
+    TABLES[mine.name] = mine
+    return mine
