@@ -822,6 +822,13 @@ def test_a_table_of_ones_own(tmp_path, monkeypatch, capsys):
         ('Table("mine"', 'Table("digits"', "that no table of minigan has, got 'digits'; rename it"),
         ('Table("mine"', 'Table("../mine"', "that no table of minigan has, got '../mine'; rename it"),
         ('grid("mine"', 'grid("yours"', "expected cells of the table 'mine', got some of yours"),
+        ("yield from grid", "yield 1; yield from grid", "expected cells of the table 'mine', got some of 1"),
+        ("cells)", "cells", "expected Python code that runs, got '{}', which fails (SyntaxError: "),
+        (
+            "MINE =",
+            "MINE = nothing; ONE =",
+            "expected Python code that runs, got '{}', which fails (NameError: ",
+        ),
     ],
 )
 def test_files_that_are_no_table_of_ones_own(tmp_path, monkeypatch, old, new, said):
@@ -830,6 +837,8 @@ def test_files_that_are_no_table_of_ones_own(tmp_path, monkeypatch, old, new, sa
     file.write_text(OWN.replace(old, new))
     with raises_sentence(ValueError, said.format(file)):
         tables.from_file(file)
+    with raises_sentence(ValueError, "expected a Python file with a table", "other.py", "no file"):
+        tables.from_file(file.with_name("other.py"))
 
 
 def test_runs_are_spread_over_a_cluster_by_its_address(tiny, monkeypatch, capsys):

@@ -149,12 +149,19 @@ def from_file(path: str | Path) -> Table:
         MINE = Table("mine", "GANomaly and PCA on digits", _cells)
 
     Raises:
-        ValueError: the file declares none or several tables, one of minigan's names, a name that cannot be
-            that of a file, or cells of a table that does not exist.
-        OSError: the file cannot be read.
+        ValueError: there is no such file, its code fails, it declares none or several tables, one of
+            minigan's names, a name that cannot be that of a file, or what are no cells of its table.
     """
+    require(Path(path).is_file(), f"expected a Python file with a table, got {str(path)!r}, which is no file")
     known = {id(table) for table in TABLES.values()}  # that the file may have imported
-    found = {id(value): value for value in runpy.run_path(str(path)).values() if isinstance(value, Table)}
+    try:
+        values = runpy.run_path(str(path)).values()
+    except Exception as error:  # its code may raise anything
+        raise ValueError(
+            f"expected Python code that runs, got {str(path)!r}, which fails "
+            f"({type(error).__name__}: {error}); run it with python to see where"
+        ) from error
+    found = {id(value): value for value in values if isinstance(value, Table)}
     own = [table for key, table in found.items() if key not in known]
     require(len(own) == 1, f"expected one table in {str(path)!r}, got {len(own)}; name one `Table` in it")
     (mine,) = own
@@ -162,9 +169,9 @@ def from_file(path: str | Path) -> Table:
         mine.name not in _OF_MINIGAN and re.fullmatch(r"\w[\w.-]*", mine.name) is not None,
         f"expected a name of letters and digits that no table of minigan has, got {mine.name!r}; rename it",
     )
-    strange = {cell.table for budget in BUDGETS for cell in mine.cells(budget)} - {mine.name, *TABLES}
-    require(
-        not strange, f"expected cells of the table {mine.name!r}, got some of {', '.join(sorted(strange))}"
-    )
+    declared = [cell for budget in BUDGETS for cell in mine.cells(budget)]
+    names = {getattr(cell, "table", repr(cell)) for cell in declared} - {mine.name, *TABLES}
+    strange = ", ".join(sorted(names))
+    require(not names, f"expected cells of the table {mine.name!r}, got some of {strange}; name it in them")
     TABLES[mine.name] = mine
     return mine
