@@ -56,6 +56,15 @@ def workplace(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_fails_in_a_warm_process_is_noticed(tmp_path: Path):
+    """The tests below start their commands by `forks.run_python`."""
+    done = forks.run_python(["-m", "minigan", "score", "nowhere"], tmp_path, dict(os.environ), timeout=280)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("minigan: expected ")
+    (tmp_path / "fails.py").write_text("print('begins')\nraise ValueError('in the middle')\n")
+    done = forks.run_python(["fails.py"], tmp_path, dict(os.environ), timeout=280)
+    assert (done.returncode, done.stdout) == (1, "begins\n") and "ValueError: in the middle" in done.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_works(command: str, workplace: Path):
     words = shlex.split(command)
