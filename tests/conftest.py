@@ -1,5 +1,6 @@
 """What several test files share: quiet, repeatable runs, and the book, built once."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ matplotlib.use("Agg")
 torch.set_num_threads(1)  # small networks; xdist's workers share the cores
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts jobs in the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 

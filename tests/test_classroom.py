@@ -28,6 +28,12 @@ Because of the secret reason.
 ```
 
 **2. And then?** Try."""
+PANEL = """from ipywidgets import IntSlider, interact
+
+
+@interact(number=IntSlider(value=3, max=9))
+def panel(number):
+    print("seen:", number)"""
 EXPLAINED = "```{admonition} What it means\n:class: dropdown\nAnother secret.\n```"
 
 
@@ -68,6 +74,8 @@ def book(tmp_path: Path, monkeypatch) -> Path:
                 code("answer()", "hide-cell"),
             ]
             cells += [nbformat.v4.new_markdown_cell(EXPLAINED), nbformat.v4.new_markdown_cell("## Next")]
+        if name == "ape":
+            cells.append(code(PANEL, "hide-input", "remove-output"))
         notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": classroom.KERNEL})
         nbformat.write(notebook, root / "book" / f"{name}.ipynb")
     glossary = "# Glossary\n\n```{glossary}\nfake\n  Something\n  made.\n\nGAN\n  Two networks.\n```\n"
@@ -289,7 +297,7 @@ def jupyterlab(book, tmp_path):
                 server.kill()
 
 
-def test_jupyterlab_folds_solutions_and_lists_chapters_in_order(jupyterlab, browser):
+def test_jupyterlab_folds_solutions_lists_chapters_in_order_and_moves_panels(jupyterlab, browser):
     url, token = jupyterlab
     page = browser.new_page(viewport={"width": 1280, "height": 2000})
     page.set_default_timeout(120_000)  # milliseconds; busy machines are slow
@@ -315,6 +323,16 @@ def test_jupyterlab_folds_solutions_and_lists_chapters_in_order(jupyterlab, brow
     assert notebook.locator("details").count() == 2
     notebook.locator("summary").first.click()
     assert notebook.locator("p", has_text="the secret reason").is_visible()
+
+    page.get_by_text("02-ape.ipynb").first.dblclick()
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) h1:has-text('Ape')").wait_for()
+    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell").nth(2)
+    panel.get_by_text("said").click()  # selects the cell
+    page.keyboard.press("Control+Enter")
+    panel.get_by_text("seen: 3").wait_for()
+    assert not panel.locator(".cm-content").is_visible()  # the sliders are what is to be seen
+    panel.get_by_role("slider").press("ArrowRight")
+    panel.get_by_text("seen: 4").wait_for()
     page.close()
 
 

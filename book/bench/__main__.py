@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
     "methods": lambda repetitions: iter(()),  # method by method, see `run`
     "tricks": tricks.tricks,
     "scale": tricks.scale,
+    "workers": tricks.workers,
     "printed": papers.printed,
     "tables": papers.steps,
     "others": others.measure,

@@ -6,27 +6,29 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
+import joblib
 import numpy as np
 import torch
 from PIL import Image
 
-from bench.methods import detector_of, task
 from bench.papers import images, started, stepper
 from bench.stopwatch import interleaved, own_memory, row
-from minigan import blocks
+from minigan import MemAE, blocks, experiments, registry
 from minigan.image_files import open_upright, resized
 from minigan.torch_state import usual_modes
 
 #: Networks for the tricks of a step: Y-GAN, which has the most passes, on 32 pixels at half its width.
 METHOD, SHAPE, SETTINGS, BATCH = "YGAN", (1, 32, 32), {"width": 32}, 64
-#: Sizes of sets that are scored from a file mapped into memory, the first in a quick run.
-SCALES = (1_000, 10_000, 200_000)
+#: Sizes of sets that lie in a file mapped into memory, the first in a quick run, and their images' side.
+SCALES, SIDE = (1_000, 10_000, 100_000, 1_000_000), 32
+#: A sweep's backends of joblib and numbers of workers, by what the measurement is called.
+WORKERS = {"one": (None, 1), "two processes": ("loky", 2), "two dask workers": ("dask", 2)}
 #: A photograph of 12 megapixels, and the side it is read at.
 PHOTOGRAPH, READ = (4000, 3000), 224
 
@@ -129,25 +131,58 @@ def _photographs(repetitions: int) -> Iterator[dict[str, Any]]:
 
 
 def scale(repetitions: int) -> Iterator[dict[str, Any]]:
-    """Scoring from a file mapped into memory: microseconds per image, and the memory beyond the file."""
+    """Learning and scoring from a file mapped into memory: microseconds per image, memory beyond the file."""
     with usual_modes(), warnings.catch_warnings(), TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        x, y, _ = task("MemAE")
-        detector = detector_of("MemAE").fit(x, y)
-        side = x.shape[1]
         for n in SCALES if repetitions > 1 else SCALES[:1]:
             path = Path(folder) / f"{n}.npy"
-            file = np.lib.format.open_memmap(path, "w+", np.uint8, (n, side, side))
+            file = np.lib.format.open_memmap(path, "w+", np.uint8, (n, SIDE, SIDE))
             for start in range(0, n, 1000):
-                file[start : start + 1000] = images((1, side, side), min(1000, n - start))[:, 0].numpy()
+                file[start : start + 1000] = images((1, SIDE, SIDE), min(1000, n - start))[:, 0].numpy()
+            file.flush()
             mapped = np.load(path, mmap_mode="r")
-            before = own_memory()
-            began = time.process_time()
-            detector.anomaly_score(mapped)
-            each = (time.process_time() - began) / n
-            yield row("scale", f"{n}", "", "microseconds per image", 1e6 * each)
-            yield row("scale", f"{n}", "", "MB more than before", own_memory() - before)
+            detector = MemAE(width=4, epochs=1, device="cpu", progress=False)
+            for variant in ("learning", "scoring"):
+                before = own_memory()
+                began = time.process_time()
+                if variant == "learning":  # with validation images nothing is held out, so nothing is copied
+                    detector.fit(mapped, validation=(mapped[:256], None))
+                else:
+                    detector.anomaly_score(mapped)
+                each = (time.process_time() - began) / n
+                yield row("scale", f"{n}", variant, "microseconds per image", 1e6 * each)
+                yield row("scale", f"{n}", variant, "MB more than before", own_memory() - before)
+            del file, mapped
             path.unlink()
+
+
+def workers(repetitions: int) -> Iterator[dict[str, Any]]:
+    """The same runs by one worker and by two, joblib's processes and dask's: how many times faster."""
+    seconds: dict[str, list[float]] = {}
+    for turn in range(min(repetitions, 2)):
+        for name in list(WORKERS)[:: 1 if turn % 2 == 0 else -1]:
+            seconds.setdefault(name, []).append(_sweep(*WORKERS[name]))
+    alone = np.array(seconds["one"])
+    for name, times in seconds.items():
+        if name != "one":
+            yield row("workers", name, "", "times faster", alone / np.array(times))
+
+
+def _sweep(backend: str | None, jobs: int) -> float:
+    """Seconds on the wall of the runs of a small table, whose workers have started already."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        if backend == "dask":
+            from dask.distributed import Client
+
+            stack.enter_context(Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None))
+        if backend is not None:
+            stack.enter_context(joblib.parallel_config(backend=backend, n_jobs=jobs))
+            # A process that starts imports torch, which is paid once in a sweep of hours.
+            joblib.Parallel()(joblib.delayed(registry.get)("MemAE") for _ in range(8 * jobs))
+        began = time.perf_counter()
+        experiments.reproduce("family-digits", methods=["MemAE"], seeds=[0], folder=folder)
+        return time.perf_counter() - began
 
 
 # ---------------------------------------------------------------------- starting

@@ -174,7 +174,8 @@ def _read_parts(
 def _read_npz(path: Path, *keys: str) -> list[np.ndarray]:
     """Arrays of a .npz file, by name. Nothing in it is executed: arrays of Python objects are refused."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, because numpy leaves a file open that turns out to be damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return [arrays[key] for key in keys]
     except (KeyError, ValueError, *DAMAGED) as error:
         raise ValueError(

@@ -130,7 +130,8 @@ def _words(options: dict[str, Any]) -> list[str]:
 def _read_copy(copy: Path, options: dict[str, Any], state: str | None) -> Dataset | None:
     """The copy; None if there is none, if options or files were different then, or if it is damaged."""
     try:
-        with np.load(copy, allow_pickle=False) as arrays:
+        # Opened here, because numpy leaves a file open that turns out to be damaged.
+        with copy.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             if _given(about["options"]) != _given(options):
                 return None

@@ -3,7 +3,7 @@
 Every cell still runs, and every epoch begins and ends, but of all batches only the fraction
 MINIGAN_TEST_BATCHES is trained on (where an epoch has few, some epochs have none), of a loop over N_STEPS
 only every tenth step is made, of a flip book only every fifth picture is drawn, and the command line looks at
-smaller photographs. `make execute` runs the chapters in full.
+smaller photographs. Panels of sliders call their functions once. `make execute` runs the chapters in full.
 """
 
 import dataclasses
@@ -77,6 +77,24 @@ def shorten(*_: object) -> None:
     neural.NeuralDetector._train_epoch = train_epoch
 
 
+def use_panels_once() -> None:
+    """Let a panel of sliders call its function with the values it begins with, so that an error is one."""
+    import ipywidgets
+    from ipywidgets.widgets.interaction import interactive
+
+    def panel(**controls):
+        def decorator(function):
+            sliders = interactive(function, {"manual": True}, **controls)
+            result = function(**{slider.description: slider.value for slider in sliders.kwargs_widgets})
+            if result is not None:
+                display(result)  # noqa: F821 (IPython defines it)
+            return function
+
+        return decorator
+
+    ipywidgets.interact = ipywidgets.interact_manual = panel
+
+
 def make_fewer_steps(lines: list[str]) -> list[str]:
     """A cell whose loops of N_STEPS steps make every tenth of them, the last one too."""
     found = re.compile(r"^(\s*for \w+ in range\()(?:1, N_STEPS \+ 1|N_STEPS)\):$", re.M)
@@ -88,3 +106,4 @@ if FRACTION < 1:
         get_ipython().events.register("post_run_cell", change)  # noqa: F821
         change()  # kernels of `tests/warm_kernels.py` have imported it already
     get_ipython().input_transformers_cleanup.append(make_fewer_steps)  # noqa: F821
+    use_panels_once()
