@@ -348,14 +348,9 @@ def _spread(backend: str | None, address: str | None) -> Iterator[None]:
         f"expected --address with --backend dask, got it with {backend or 'none'}; add --backend dask",
     )
     if backend == "dask":
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise ValueError(
-                "expected the package distributed for --backend dask, got none; install it with "
-                "pip install 'dask[distributed]'"
-            ) from error
-        with Client(address), parallel_config(backend):
+        from minigan.experiments.sweep import dask_client
+
+        with dask_client(address), parallel_config(backend):
             yield
     elif backend is not None:
         with parallel_config(backend):

@@ -13,7 +13,7 @@ from bench import __main__ as script
 from bench import methods, others, stopwatch, tricks
 from helpers import fake_record, raises_sentence, write_record, zeros
 
-from minigan import MemAE, published, tables
+from minigan import MemAE, published, registry, tables
 from minigan.experiments import records, speed, spread
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +74,11 @@ def test_the_bare_loop_is_the_training_of_fit():
     assert (loop.steps, loop.images) == (4, 64)
     assert weights.keys() == detector._state().keys()
     assert all(torch.equal(weights[name], value) for name, value in detector._state().items())
+
+
+def test_the_short_trainings_have_settings_that_work():
+    for name in registry.methods():
+        methods.detector_of(name)._check_parameters()
 
 
 def test_the_peak_is_what_a_block_takes():

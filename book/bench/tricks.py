@@ -20,6 +20,7 @@ from PIL import Image
 from bench.papers import images, started, stepper
 from bench.stopwatch import interleaved, own_memory, row
 from minigan import MemAE, blocks, experiments, registry
+from minigan.experiments.sweep import dask_client
 from minigan.image_files import open_upright, resized
 from minigan.torch_state import usual_modes
 
@@ -173,9 +174,7 @@ def _sweep(backend: str | None, jobs: int) -> float:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         if backend == "dask":
-            from dask.distributed import Client
-
-            stack.enter_context(Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None))
+            stack.enter_context(dask_client())  # a worker for each core
         if backend is not None:
             stack.enter_context(joblib.parallel_config(backend=backend, n_jobs=jobs))
             # A process that starts imports torch, which is paid once in a sweep of hours.
