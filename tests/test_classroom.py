@@ -333,6 +333,7 @@ def test_jupyterlab_folds_solutions_lists_chapters_in_order_and_moves_panels(jup
     assert not panel.locator(".cm-content").is_visible()  # the sliders are what is to be seen
     panel.get_by_role("slider").press("ArrowRight")
     panel.get_by_text("seen: 4").wait_for()
+    assert page.get_by_text("news").count() == 0  # a class without a network is asked nothing
     page.close()
 
 
