@@ -846,7 +846,7 @@ def test_runs_are_spread_over_a_cluster_by_its_address(tiny, monkeypatch, capsys
     asked = []
 
     class Client:
-        def __init__(self, address, threads_per_worker=None):
+        def __init__(self, address, threads_per_worker=None, n_workers=None):
             asked.append(address)
             # glibc keeps freed memory, which small networks ask for again in the next step
             assert "MALLOC_TRIM_THRESHOLD_" not in dask.config.get("distributed.nanny.pre-spawn-environ")

@@ -1,6 +1,8 @@
 """Benchmarks that come as arrays: Keras's files, torchvision's downloads, and the views of COIL-100."""
 
+import gc
 import pickle
+import warnings
 from pathlib import Path
 from urllib.error import URLError
 
@@ -11,6 +13,7 @@ from helpers import raises_sentence
 from torchvision import datasets
 
 from minigan import data, protocols
+from minigan.data import arrays
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +147,18 @@ def test_without_a_network(monkeypatch, error, said):
     monkeypatch.setattr(datasets.MNIST, "download", download)
     with raises_sentence(FileNotFoundError, "mnist", said, "mnist.npz", "x_train"):
         data.load("mnist")
+
+
+def test_a_damaged_npz_file_is_closed(tmp_path):
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=np.zeros((5, 28, 28), np.uint8))
+    path.write_bytes(path.read_bytes()[:-200])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with raises_sentence(ValueError, "expected a .npz file of numbers"):
+            arrays._read_npz(path, "x_train")
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
 
 
 @pytest.mark.parametrize("content", ["nothing", "text", "objects", "other", "cut"])

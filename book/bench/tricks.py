@@ -174,7 +174,7 @@ def _sweep(backend: str | None, jobs: int) -> float:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         if backend == "dask":
-            stack.enter_context(dask_client())  # a worker for each core
+            stack.enter_context(dask_client(workers=jobs))
         if backend is not None:
             stack.enter_context(joblib.parallel_config(backend=backend, n_jobs=jobs))
             # A process that starts imports torch, which is paid once in a sweep of hours.

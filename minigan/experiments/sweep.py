@@ -113,12 +113,13 @@ def reproduce(
 
 
 @contextmanager
-def dask_client(address: str | None = None) -> Iterator[Any]:
-    """A client of a dask cluster, whose workers are processes here, or of the one with this address.
+def dask_client(address: str | None = None, workers: int | None = None) -> Iterator[Any]:
+    """A client of a dask cluster: the one with this address, or one of processes on this machine.
 
-    dask has its workers give freed memory back to the system at once. A training of small networks asks for
-    the same memory again in each step, and takes a third longer with that; so workers here do not do it. On a
-    cluster, `dask worker --no-nanny` starts one that does not either.
+    `workers` is the number of those processes; None is one for each core. dask has its workers give freed
+    memory back to the system at once. A training of small networks asks for the same memory again in each
+    step, and takes a third longer with that; so workers here do not do it. On a cluster, `dask worker
+    --no-nanny` starts one that does not either.
 
     Raises ValueError where the package distributed is missing.
     """
@@ -130,7 +131,7 @@ def dask_client(address: str | None = None) -> Iterator[Any]:
             "expected the package distributed for --backend dask, got none; install it with "
             "pip install 'dask[distributed]'"
         ) from error
-    options = {"threads_per_worker": 1} if address is None else {}
+    options = {"threads_per_worker": 1, "n_workers": workers} if address is None else {}
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1}}),
         Client(address, **options) as client,
