@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from minigan import blocks, captured, metrics
@@ -39,6 +39,8 @@ from minigan.turns import own_stream, run_to_the_end
 
 #: Part of the newest epoch in the running average of weights.
 AVERAGE_RATE = 0.1
+#: Batches from which batch norm collects its statistics for the averaged weights; a fraction of an epoch.
+NORM_BATCHES = 30
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -138,6 +140,14 @@ class NeuralDetector(NetworkHolder):
         """
         raise NotImplementedError
 
+    def norm_pass(self, x: Tensor) -> object:
+        """A pass of one batch of training images through the batch norms that the score passes.
+
+        From such passes the batch norms of averaged weights collect their statistics. A method whose score is
+        a search, or costs far more than a pass, replaces it.
+        """
+        return self.score_step(x)
+
     def training_data(self, x: Tensor) -> Tensor:
         """The items that batches are drawn from, the images themselves; a method on features replaces it."""
         return x
@@ -177,14 +187,14 @@ class NeuralDetector(NetworkHolder):
     ) -> Iterator[None]:
         held_out, held_out_labels = validation
         validates = len(np.unique(held_out_labels)) == 2
-        n_images = len(x)
+        images = x
         with seeded(self.seed):
             y = self.training_labels(x, y)
             self._start(self.image_shape_)
             # The whole set is on the device, as uint8 where it was so; batches become float one by one.
             x = self.training_data(x).to(self.device_)
         if y is not None:
-            y = y.repeat_interleave(len(x) // n_images).to(self.device_)
+            y = y.repeat_interleave(len(x) // len(images)).to(self.device_)
         self.batch_size_ = min(self.batch_size, len(x))
         self.steps_per_epoch_ = len(x) // self.batch_size_
         rows: list[dict[str, float]] = []
@@ -224,7 +234,7 @@ class NeuralDetector(NetworkHolder):
                 stacklevel=6,
             )
         self.history_ = pd.DataFrame(rows).set_index("epoch")
-        self._finish_average(x, y)
+        self._finish_average(images, x, y)
         self.use_weights("last")
         if keeper is not None and not self.interrupted_:
             keeper.end()
@@ -248,14 +258,26 @@ class NeuralDetector(NetworkHolder):
             self.end_epoch(step.x, step.y)
         return {"epoch": self.epoch_, **means, "seconds": time.perf_counter() - began}
 
-    def _finish_average(self, x: Tensor, y: Tensor | None) -> None:
+    def _finish_average(self, images: Tensor, x: Tensor, y: Tensor | None) -> None:
         """Fit to the averaged weights what training, or `fit_statistics`, fits to those of every epoch."""
         self.use_weights("average")
         with torch.no_grad():
             for network in self._networks().values():
                 blocks.settle_spectral_norm_(network)
+            self._collect_norms(images)
             self.fit_statistics(x, y)
         self._weights_["average"] = self._copy_weights()
+
+    def _collect_norms(self, images: Tensor) -> None:
+        """Collect batch norm's running statistics anew: averaged ones do not fit averaged weights."""
+        networks = self._networks().values()
+        if not any(isinstance(module, nn.BatchNorm2d) for net in networks for module in net.modules()):
+            return
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(int(self.seed)))
+        size = min(self.batch_size_, len(images))  # an incomplete batch would count as much as a whole one
+        with blocks.collecting_statistics(*networks):
+            for chosen in order[: len(images) // size * size].split(size)[:NORM_BATCHES]:
+                self.norm_pass(to_float(images[chosen], self.device_))
 
     def _validate(self, rows: list[dict[str, float]], held_out: Tensor, labels: np.ndarray) -> None:
         """Note the validation AUROC in the last row of `history_`; keep the weights if it is the best."""
@@ -270,11 +292,10 @@ class NeuralDetector(NetworkHolder):
 
         Args:
             which: "last"; "average", the running average of the weights after each epoch, which smooths what
-                changes from one epoch to the next and needs no labels. The running statistics of batch norm
-                are averaged, too, and may not fit the averaged weights: measure before you use it with
-                networks that score through batch norm. "best_validation", the epoch with the
-                best AUROC on validation images, for which `fit` needs some of both kinds; or one of the last
-                `keep_epochs` epochs by its number.
+                changes from one epoch to the next and needs no labels; what the score's batch norms collect is
+                collected anew for it (`norm_pass`), from training images. "best_validation", the epoch with
+                the best AUROC on validation images, for which `fit` needs some of both kinds; or one of the
+                last `keep_epochs` epochs by its number.
 
         "best_validation" is chosen on anomalous images, as some papers do: report it only beside "last".
         All are in memory after `fit`; `save` keeps the ones in use. The threshold stays as it is: call

@@ -466,6 +466,17 @@ def test_collected_statistics_are_the_mean_of_all_batches_and_nothing_else_chang
     assert all(torch.equal(a, b) for a, b in zip(weights, network.parameters(), strict=True))
 
 
+def test_a_norm_that_no_batch_passes_keeps_its_statistics():
+    used, unused = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    without = nn.BatchNorm2d(2, track_running_stats=False)
+    unused(torch.randn(8, 2, 4, 4) + 5)
+    before = {name: buffer.clone() for name, buffer in unused.named_buffers()}
+    with collecting_statistics(used, unused, without), torch.no_grad():
+        used(torch.randn(8, 2, 4, 4) + 7)
+    assert same(before, dict(unused.named_buffers())) == {True} and before["num_batches_tracked"] == 1
+    assert used.running_mean.min() > 5
+
+
 def test_collecting_statistics_is_put_back_after_an_error():
     network = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3)).eval()
     with pytest.raises(RuntimeError, match="boom"), collecting_statistics(network):

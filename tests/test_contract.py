@@ -32,8 +32,9 @@ from torch import nn
 
 import minigan
 from minigan import contract, metrics, registry
-from minigan.blocks import SIZES
+from minigan.blocks import SIZES, collecting_statistics
 from minigan.detector import Detector, parameter_types
+from minigan.images import to_float
 from minigan.models._template import Autoencoder
 from minigan.neural import NeuralDetector
 
@@ -555,6 +556,29 @@ def test_scoring_changes_nothing_in_the_detector(name):
     assert before.keys() == after.keys() and before
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert (detector.get_params(), detector.threshold_) == (parameters, threshold)
+
+
+@each_neural
+def test_averaged_weights_collect_statistics_for_all_norms_of_the_score(name):
+    """In `norm_pass`; without them an average may score anything (on digits, GANomaly 0.21 instead of 0.88)."""
+    detector = fit(name)
+    networks = nn.ModuleList(detector._networks().values())
+    norms = [module for module in networks.modules() if isinstance(module, nn.BatchNorm2d)]
+    x = to_float(detector._like_training(normal(name, 8)), detector.device_)
+
+    def passed(function) -> set[int]:
+        reached: set[int] = set()
+        hooks = [n.register_forward_hook(lambda *_, i=i: reached.add(i)) for i, n in enumerate(norms)]
+        with torch.no_grad(), collecting_statistics(networks):
+            function(x)
+        for hook in hooks:
+            hook.remove()
+        return reached
+
+    collected = passed(detector.norm_pass) if norms else set()
+    assert passed(detector.score_step) <= collected, (
+        f"{name}.norm_pass(x) leaves out batch norms that score_step passes; let it pass them, or leave it away"
+    )
 
 
 @each

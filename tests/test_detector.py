@@ -498,6 +498,29 @@ def test_the_average_of_the_weights_counts_all_epochs_alike_at_first_and_then_fo
         assert detector.net.weight.mean() == detector.net.note[0] == 10 * epochs
 
 
+def test_batch_norm_collects_its_statistics_for_the_average_anew():
+    """From training images in whole batches; the last epoch keeps what it collected while it trained."""
+
+    class Normed(Steps):
+        def build(self, image_shape):
+            super().build(image_shape)
+            self.norm = torch.nn.BatchNorm2d(1)
+
+        def score_step(self, x):
+            return self.norm(self.net.weight[0, 0] * x[:, :1, None, None]).flatten()
+
+    x = points(33)  # no training image is held out, and the last batch is incomplete
+    detector = Normed(epochs=4, lr=0.0, batch_size=16, holdout=0.0).fit(x)
+    assert detector.norm.running_mean == 0 and detector.norm.num_batches_tracked == 0
+    detector.use_weights("average")
+    seen = 25 * torch.as_tensor(x)[:, 0]  # the averaged weight is 25
+    order = torch.randperm(33, generator=torch.Generator().manual_seed(detector.seed))
+    batches = seen[order[:32]].reshape(2, 16)
+    torch.testing.assert_close(detector.norm.running_mean[0], batches.mean())
+    torch.testing.assert_close(detector.norm.running_var[0], batches.var(1).mean())
+    assert not detector.norm.training and detector.norm.num_batches_tracked == 2
+
+
 def test_infinite_buffers_are_averaged_to_infinite_ones():
     """As prototypes that were never computed: inf - inf would be nan."""
 

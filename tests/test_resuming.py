@@ -250,7 +250,11 @@ def command(*more, out="a.safetensors", epochs=60):
 def test_fit_after_kill_9_ends_with_the_same_scores(photographs, capsys):
     code = "from minigan import cli, resuming; import sys; resuming.EVERY = 0; cli.main(sys.argv[1:])"
     state = photographs / "a.safetensors.training"
-    process = subprocess.Popen([sys.executable, "-c", code, *command()], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *command()],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},  # sums depend on it
+    )
     while not state.exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)

@@ -78,11 +78,12 @@ def unchanged_statistics(network: nn.Module) -> Iterator[None]:
 def collecting_statistics(*networks: nn.Module) -> Iterator[None]:
     """Inside, batch norms collect their running statistics anew: the means over all batches that pass.
 
-    Each batch is normalised with its own statistics meanwhile. The earlier running statistics are lost, so
-    let at least one batch pass.
+    Each batch is normalised with its own statistics meanwhile. A batch norm that no batch passes keeps its
+    earlier running statistics.
     """
     norms = [m for network in networks for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.training) for norm in norms]
+    earlier = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # to PyTorch: a plain mean, in which all batches count the same
@@ -90,9 +91,11 @@ def collecting_statistics(*networks: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm, (momentum, training) in zip(norms, before, strict=True):
+        for norm, (momentum, training), buffers in zip(norms, before, earlier, strict=True):
             norm.momentum = momentum
             norm.train(training)
+            if norm.num_batches_tracked is not None and norm.num_batches_tracked == 0:
+                norm.load_state_dict(buffers, strict=False)
 
 
 def forget_running_statistics_(network: nn.Module) -> None:

@@ -125,6 +125,12 @@ class AnoGAN(NeuralDetector):
         self.opt_G.step()
         return {"loss_D": loss_D, "loss_G": loss_G}
 
+    def norm_pass(self, x: Tensor) -> None:
+        """As in training: x and fakes through D, and z through G; the search itself takes hundreds of passes."""
+        z = 2 * torch.rand(len(x), self.z_dim, generator=self.rng_, device=self.device_) - 1  # (b, z_dim)
+        self.D(x)
+        self.D(self.G(z))
+
     # ------------------------------------------------------------------ the search
 
     def losses(self, x: Tensor, f: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -280,6 +280,9 @@ class GPND(NeuralDetector):
         found = self._map_batches(placed, x)
         self.p.fit(found[:, :-1], found[:, -1])
 
+    def norm_pass(self, x: Tensor) -> None:
+        self.f(self.g(x))  # the score's passes, without its Jacobian
+
     def place(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Where images are: z = g(x) of w_par, and r = ||x - f(z)|| of w_perp. -> (n, d), (n,)."""
         z = self.g(x)
