@@ -10,6 +10,7 @@ what. A method in its own file writes:
     reconstruct(x), sample(n), anomaly_map(x)                    where the paper has them
     start_epoch(), fit_statistics(x, y), batches(n, y), training_data(x), training_labels(x, y)
                               where its training is more than a pass over images in random batches
+    norm_pass(x)              the passes of its score, where the score is a search or takes many more
     branch(), live(value)     what it decides and computes in Python, for a GPU that replays recorded steps
 """
 

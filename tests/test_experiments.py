@@ -232,7 +232,7 @@ def test_an_interrupted_fit_is_not_recorded_and_ends_the_sweep(tiny, monkeypatch
     monkeypatch.setattr(registry, "get", lambda name: asked.append(name) or Stopped)
     with (
         pytest.warns(UserWarning, match="interrupted"),
-        raises_sentence(experiments.Interrupted, "one_class 3, seed 0", "got Ctrl-C after 1 epochs"),
+        raises_sentence(experiments.Interrupted, "one_class 3, seed 0", "got an interruption after 1 epochs"),
     ):
         experiments.reproduce(tiny, folder=tmp_path)
     assert len(asked) == 1  # the second run was not started

@@ -47,7 +47,7 @@ LATE_EPOCHS = 5
 
 
 class Interrupted(Exception):
-    """Ctrl-C stopped a training before its last epoch, so there is no record of it.
+    """Ctrl-C, or another signal, stopped a training before its last epoch, so there is no record of it.
 
     The `fit` of a detector that is interrupted returns with the weights of the last whole epoch, which is
     right for a person who watches it, and wrong for a record, which is of a whole run. `reproduce` passes
@@ -80,7 +80,7 @@ def train(cell: Cell, state: Path | None = None) -> Trained:
             earlier one was killed; the outcome is the same. None keeps nothing.
 
     Raises:
-        Interrupted: Ctrl-C stopped the training before its last epoch.
+        Interrupted: Ctrl-C or another signal stopped the training before its last epoch.
     """
     return run_to_the_end(train_in_steps(cell, state))
 
@@ -120,8 +120,8 @@ def train_in_steps(
         seconds = time.perf_counter() - began + (0 if keeper is None else keeper.seconds_before)
     if getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
         raise Interrupted(
-            f"expected the whole training of {cell}, got Ctrl-C after {len(detector.history_)} epochs; run "
-            "it again for a record"
+            f"expected the whole training of {cell}, got an interruption after {len(detector.history_)} epochs; "
+            "run it again for a record"
         )
     return Trained(split, detector, seconds, at_once)
 

@@ -82,7 +82,7 @@ def reproduce(
         FileNotFoundError: nothing could be run, because the data sets are not here.
         RunsFailed: some runs failed. The others are done and recorded, and the next call tries the failed
             ones again; `run(cell)` shows where one fails.
-        Interrupted: Ctrl-C stopped a training. What was recorded before stays.
+        Interrupted: Ctrl-C or another signal stopped a training. What was recorded before stays.
     """
     folder = data_folder() if folder is None else Path(folder).resolve()
     cells = _asked_for(name, budget, seeds, methods, targets)
