@@ -293,10 +293,10 @@ class NeuralDetector(NetworkHolder):
 
         Args:
             which: "last"; "average", the running average of the weights after each epoch, which smooths what
-                changes from one epoch to the next and needs no labels; what the score's batch norms collect is
-                collected anew for it (`norm_pass`), from training images. "best_validation", the epoch with
-                the best AUROC on validation images, for which `fit` needs some of both kinds; or one of the
-                last `keep_epochs` epochs by its number.
+                changes from one epoch to the next and needs no labels. Its batch norms collect their
+                statistics anew from training images (`norm_pass`). "best_validation", the epoch with the
+                best AUROC on validation images, for which `fit` needs some of both kinds; or one of the last
+                `keep_epochs` epochs by its number.
 
         "best_validation" is chosen on anomalous images, as some papers do: report it only beside "last".
         All are in memory after `fit`; `save` keeps the ones in use. The threshold stays as it is: call

@@ -938,11 +938,11 @@ def test_interrupted(monkeypatch, capsys):
 
 def test_an_interrupted_training_ends_the_sweep_with_its_own_sentence(monkeypatch, capsys):
     def interrupt(*arguments, **options):
-        raise experiments.Interrupted("expected the whole training, got an interruption after 3 epochs")
+        raise experiments.Interrupted("expected it whole, got an interruption after 3 epochs")
 
     monkeypatch.setattr(experiments, "reproduce", interrupt)
     assert main(["reproduce", "digits"]) == 130
-    assert capsys.readouterr().err == "minigan: expected the whole training, got an interruption after 3 epochs\n"
+    assert capsys.readouterr().err == "minigan: expected it whole, got an interruption after 3 epochs\n"
 
 
 @pytest.mark.parametrize(

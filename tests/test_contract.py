@@ -560,7 +560,7 @@ def test_scoring_changes_nothing_in_the_detector(name):
 
 @each_neural
 def test_averaged_weights_collect_statistics_for_all_norms_of_the_score(name):
-    """In `norm_pass`; without them an average may score anything (on digits, GANomaly 0.21 instead of 0.88)."""
+    """In `norm_pass`; without them an average may score anything (GANomaly: 0.21 instead of 0.88)."""
     detector = fit(name)
     networks = nn.ModuleList(detector._networks().values())
     norms = [module for module in networks.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -577,7 +577,7 @@ def test_averaged_weights_collect_statistics_for_all_norms_of_the_score(name):
 
     collected = passed(detector.norm_pass) if norms else set()
     assert passed(detector.score_step) <= collected, (
-        f"{name}.norm_pass(x) leaves out batch norms that score_step passes; let it pass them, or leave it away"
+        f"{name}.norm_pass(x) leaves out batch norms that score_step passes; let it pass them, or drop it"
     )
 
 

@@ -120,8 +120,8 @@ def train_in_steps(
         seconds = time.perf_counter() - began + (0 if keeper is None else keeper.seconds_before)
     if getattr(detector, "interrupted_", False):  # classical methods have no epochs to stop between
         raise Interrupted(
-            f"expected the whole training of {cell}, got an interruption after {len(detector.history_)} epochs; "
-            "run it again for a record"
+            f"expected the whole training of {cell}, got an interruption after {len(detector.history_)} "
+            "epochs; run it again for a record"
         )
     return Trained(split, detector, seconds, at_once)
 

@@ -126,7 +126,7 @@ class AnoGAN(NeuralDetector):
         return {"loss_D": loss_D, "loss_G": loss_G}
 
     def norm_pass(self, x: Tensor) -> None:
-        """As in training: x and fakes through D, and z through G; the search itself takes hundreds of passes."""
+        """As in training: x and fakes through D, z through G; the search takes hundreds of passes."""
         z = 2 * torch.rand(len(x), self.z_dim, generator=self.rng_, device=self.device_) - 1  # (b, z_dim)
         self.D(x)
         self.D(self.G(z))
