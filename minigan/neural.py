@@ -40,7 +40,7 @@ from minigan.turns import own_stream, run_to_the_end
 
 #: Part of the newest epoch in the running average of weights.
 AVERAGE_RATE = 0.1
-#: Batches from which batch norm collects its statistics for the averaged weights; a fraction of an epoch.
+#: Batches at most, from which batch norm collects its statistics for the averaged weights; an epoch at most.
 NORM_BATCHES = 30
 
 

@@ -327,10 +327,12 @@ def test_jupyterlab_folds_solutions_lists_chapters_in_order_and_moves_panels(jup
     page.get_by_text("02-ape.ipynb").first.dblclick()
     page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) h1:has-text('Ape')").wait_for()
     panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell").nth(2)
-    for _ in range(12):  # JupyterLab drops the keys while the notebook's kernel starts
-        panel.get_by_text("said").first.click()  # selects the cell
+    # Before its kernel is there, JupyterLab clears a cell's output and runs nothing.
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) [data-status='idle']").first.wait_for()
+    panel.get_by_text("said").click()  # selects the cell
+    for _ in range(12):  # "idle" may still be that of the notebook before
         page.keyboard.press("Control+Enter")
-        page.wait_for_timeout(3000)
+        page.wait_for_timeout(2000)
         if panel.get_by_text("seen: 3").is_visible():
             break
     panel.get_by_text("seen: 3").wait_for()
