@@ -1,8 +1,8 @@
 """Scores of all kinds of detectors as PyTorch modules that ONNX can express: (n, c, h, w) uint8 -> (n,).
 
-`graph_of` makes one of a fitted detector. For a network it is the method's own `score_step`. What is not a
-network is written anew here, because scikit-learn and numpy leave no trace that could be exported; tests hold
-both to the same scores.
+`graph_of` makes one of a fitted detector. For a network it is the method's own `score_step`
+(`onnx_networks.py`). What is not a network is written anew here, because scikit-learn and numpy leave no
+trace that could be exported; tests hold both to the same scores.
 """
 
 from __future__ import annotations
@@ -16,39 +16,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
-from scipy.special import gammaln
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.overrides import TorchFunctionMode
 
-from minigan.checks import require
 from minigan.neural import NeuralDetector
+from minigan.onnx_networks import JacobianScore, NetworkScore, OnnxOperations, SearchScore
 
 if TYPE_CHECKING:
     from minigan.blocks.features import Backbone
-
-#: Methods that no graph can express, and why.
-IMPOSSIBLE = {
-    "ALGANFeature": "which rotates images, and by a graph in ONNX its scores are others",
-    "AnoGAN": "which searches for the closest image by gradients, and a graph in ONNX has none",
-    "GPND": "whose Jacobian is made of gradients, and a graph in ONNX has none (jacobian=False does without)",
-    "IsolationForest": "whose trees are not made of tensors",
-}
 
 
 def graph_of(detector: Any) -> nn.Module:
     """A module that gives the detector's scores; the detector itself is of no use afterwards.
 
     Raises:
-        ValueError: no graph can express this score; the message says why.
+        ValueError: the method is one that this file does not know.
     """
     name = type(detector).__name__
-    without = name == "GPND" and not (detector.jacobian and detector.scored_by in ("novelty", "parallel"))
-    require(
-        name not in IMPOSSIBLE or without,
-        f"expected a method that ONNX can express, got {name}, {IMPOSSIBLE.get(name)}; score with the saved "
-        "detector",
-    )
     make = GRAPHS.get(name, NetworkScore if isinstance(detector, NeuralDetector) else None)
     if make is None:
         raise ValueError(
@@ -63,82 +46,11 @@ class Pixels(nn.Module):
     def __init__(self, score: nn.Module):
         super().__init__()
         self.score = score
+        if hasattr(score, "tolerance"):
+            self.tolerance = score.tolerance
 
     def forward(self, images: Tensor) -> Tensor:
         return self.score(images.float() / 127.5 - 1)
-
-
-class NetworkScore(nn.Module):
-    """The `score_step` of a method: (n, c, h, w) in [-1, 1] -> (n,)."""
-
-    def __init__(self, detector: Any):
-        super().__init__()
-        self.networks = nn.ModuleDict(detector._networks())
-        self.networks.requires_grad_(False)
-        for layer in [each for each in self.networks.modules() if parametrize.is_parametrized(each)]:
-            # Spectral norm: the weights are divided once and for all, not for each batch.
-            parametrize.remove_parametrizations(layer, "weight")
-        self.score_step = detector.score_step
-
-    def forward(self, x: Tensor) -> Tensor:
-        with OnnxOperations():
-            return self.score_step(x)
-
-
-class OnnxOperations(TorchFunctionMode):
-    """Inside, functions that ONNX lacks are made of those that it has."""
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return REPLACED.get(getattr(func, "__name__", ""), func)(*args, **(kwargs or {}))
-
-
-def rot90(x: Tensor, k: int, dims: tuple[int, int]) -> Tensor:
-    """k quarter turns, 0 to 3, from the first of two axes to the second."""
-    first, second = dims
-    if k == 2:
-        return x.flip(dims)
-    turned = x if k == 0 else x.transpose(first, second)
-    return turned if k == 0 else turned.flip(first if k == 1 else second)
-
-
-def erfc(x: Tensor, terms: int = 40) -> Tensor:
-    """1 - erf(x) to 1e-13 of itself, also where it is small; onnxruntime has no erf of float64."""
-    a = x.abs()
-    low, high = a.clamp(max=2), a.clamp(min=2)
-    # Below 2, a series: erf(a) = 2 / sqrt(pi) exp(-a^2) sum_n 2^n a^(2n + 1) / (1 3 5 ... (2n + 1)).
-    term = total = low
-    for n in range(1, terms):
-        term = term * (2 / (2 * n + 1)) * low**2
-        total = total + term
-    near = 1 - 2 / math.sqrt(math.pi) * torch.exp(-(low**2)) * total
-    # From 2 on, a continued fraction: exp(-a^2) / sqrt(pi) / (a + 1/2 / (a + 2/2 / (a + 3/2 / (a + ...)))).
-    fraction = high
-    for n in range(terms, 0, -1):
-        fraction = high + n / 2 / fraction
-    upper = torch.where(a < 2, near, torch.exp(-(high**2)) / (math.sqrt(math.pi) * fraction))
-    return torch.where(x < 0, 2 - upper, upper)
-
-
-def lgamma(x: Tensor) -> Tensor:
-    """log Gamma(x) of something that is the same for all images: a constant of the graph."""
-    return torch.from_numpy(np.asarray(gammaln(x.numpy())))
-
-
-def diagonal(x: Tensor, dim1: int, dim2: int) -> Tensor:
-    """The diagonals of square matrices, (n, k, k) -> (n, k)."""
-    assert (x.ndim, dim1, dim2) == (3, 1, 2)
-    return x.flatten(1)[:, :: int(x.shape[2]) + 1]
-
-
-#: Name of a function of torch -> the same of other functions.
-REPLACED: dict[str, Callable[..., Tensor]] = {
-    "diagonal": diagonal,
-    "erfc": erfc,
-    "lgamma": lgamma,
-    "rot90": rot90,
-}
 
 
 # ---------------------------------------------------------------------- classical methods, on pixels
@@ -216,6 +128,55 @@ class BoundaryScore(Rows):
         return -(kernels @ self.weights + self.intercept)
 
 
+class ForestScore(Rows):
+    """2^(-relative depth) of isolation trees, whose nodes are numbered through."""
+
+    feature: Tensor  # (nodes,), as are all but the roots
+    threshold: Tensor
+    below: Tensor  # the node that follows where x <= threshold; a leaf is followed by itself
+    above: Tensor
+    depth: Tensor
+    roots: Tensor  # (trees,)
+
+    def __init__(self, forest: Any, n_samples: int):
+        trees = [each.tree_ for each in forest.estimators_]
+        roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
+        numbers = np.arange(sum(tree.node_count for tree in trees))
+
+        def joined(name: str, shift: bool = False) -> np.ndarray:
+            parts = [getattr(tree, name) for tree in trees]
+            return np.concatenate([part + root * shift for part, root in zip(parts, roots, strict=True)])
+
+        depths = np.concatenate([tree.compute_node_depths() for tree in trees])  # a root has depth 1
+        leaf = joined("children_left") < 0
+        super().__init__(
+            feature=np.where(leaf, 0, joined("feature")),
+            threshold=joined("threshold"),
+            below=np.where(leaf, numbers, joined("children_left", shift=True)),
+            above=np.where(leaf, numbers, joined("children_right", shift=True)),
+            depth=depths - 1 + mean_depth(joined("n_node_samples")) + (n_samples == 1),
+            roots=roots,
+        )
+        self.deepest = int(depths.max()) - 1
+        # A tree of one image has no depth; scikit-learn then takes a relative depth of 1.
+        self.usual = max(1.0, float(mean_depth(np.array([n_samples]))[0]))
+
+    def formula(self, x: Tensor) -> Tensor:
+        x = x.float()  # as trees of scikit-learn compare
+        node = self.roots.long().expand(x.shape[0], -1)  # (n, trees)
+        for _ in range(self.deepest):
+            follows = x.gather(1, self.feature[node].long()) <= self.threshold[node]
+            node = torch.where(follows, self.below[node], self.above[node]).long()
+        return 2 ** (-self.depth[node].mean(1) / self.usual)
+
+
+def mean_depth(n: np.ndarray) -> np.ndarray:
+    """Mean depth at which random splits isolate one of n images: 2 H(n - 1) - 2 (n - 1) / n, H harmonic."""
+    many = np.maximum(n, 3).astype(np.float64)
+    harmonic = np.log(many - 1) + np.euler_gamma
+    return np.where(n > 2, 2 * harmonic - 2 * (many - 1) / many, n - 1.0)
+
+
 class BrightnessScore(Rows):
     """Standard deviations between the mean brightness and that of the training images."""
 
@@ -247,6 +208,15 @@ def _svm(detector: Any) -> nn.Module:
         gamma=model._gamma,
         intercept=model.intercept_[0],
     )
+
+
+def _forest(detector: Any) -> nn.Module:
+    return ForestScore(detector.model_, min(detector.max_samples, len(detector.data_)))
+
+
+def _gpnd(detector: Any) -> nn.Module:
+    needed = detector.jacobian and detector.scored_by in ("novelty", "parallel")
+    return JacobianScore(detector) if needed else NetworkScore(detector)
 
 
 def _brightness(detector: Any) -> nn.Module:
@@ -366,13 +336,46 @@ class PatchCoreScore(Extractor):
         return (1 - to_query.softmax(1).amin(1)) * s_star
 
 
+class RotatedScore(NetworkScore):
+    """ALGANFeature's score: minus D's output for the features of an image, averaged over its rotations.
+
+    All rotations go through the backbone together, which would be as many copies of it in a trace.
+    """
+
+    def __init__(self, detector: Any):
+        super().__init__(detector)
+        self.detector = detector
+        self.backbone = traceable(detector._backbone(), detector.image_shape_[1])
+        self.network = self.backbone.network
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Here, because torchvision takes seconds to import. Its newer `rotate` changes images in place, which
+        # a trace in ONNX does not follow.
+        from torchvision.transforms.functional import InterpolationMode, rotate
+
+        detector, backbone, n = self.detector, self.backbone, self.detector.rotations_score
+        before, size = detector.crop_from or backbone.size, backbone.size
+        x, edge = backbone._resized(x, before), round((before - size) / 2)
+        with OnnxOperations():
+            views = [x] + [
+                rotate(x, 360 * k / n, InterpolationMode.BILINEAR, fill=[-1.0]) for k in range(1, n)
+            ]
+            crops = torch.stack(views, dim=1)[..., edge : edge + size, edge : edge + size]
+            features = self.network(backbone._normalised(crops.flatten(0, 1)))  # (n_images * n, d)
+            return -detector.D(detector.standardize(features)).view(-1, n).mean(1)
+
+
 #: Name of the method -> the module of its score, where `NetworkScore` is not it.
 GRAPHS: dict[str, Callable[[Any], nn.Module]] = {
+    "ALGANFeature": RotatedScore,
+    "AnoGAN": SearchScore,
+    "GPND": _gpnd,
     "PaDiM": PaDiMScore,
     "PatchCore": PatchCoreScore,
     "Mahalanobis": MahalanobisScore,
     "DN2": DN2Score,
     "OneClassSVM": _svm,
+    "IsolationForest": _forest,
     "PCA": _pca,
     "KernelDensity": _density,
     "NearestNeighbors": _nearest_neighbors,

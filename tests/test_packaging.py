@@ -1,12 +1,18 @@
 """What stands in more than one place says the same everywhere: names, bounds, versions, pins."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 import tomllib
 import venv
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -229,17 +235,79 @@ def test_make_says_what_cannot_be_installed(variable, words):
     assert words in caught.value.stderr
 
 
-def test_a_folder_of_wheels_is_filled_and_installed_from_without_a_network():
-    filled = dry_run("wheelhouse")
-    (setuptools,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    assert "-m pip wheel --wheel-dir wheelhouse --find-links wheelhouse -r requirements.lock" in filled
-    assert (
-        "-m pip download --dest wheelhouse --no-deps --index-url https://download.pytorch.org/whl/cpu"
-        in filled
+def write_wheel(folder: Path, name: str, version: str, files: dict[str, bytes]) -> None:
+    """A pure Python wheel of these files, and what pip wants to know of them."""
+    info = f"{name}-{version}.dist-info"
+    files = files | {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"]).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, content in files.items():
+            wheel.writestr(path, content)
+
+
+@pytest.fixture
+def indexes(tmp_path):
+    """Addresses on this machine: of a usual index, and of one with PyTorch's CPU builds.
+
+    Packages are empty but for setuptools, which is packed again from this environment, since it has to work.
+    """
+    usual, cpu = tmp_path / "usual", tmp_path / "cpu"
+    setuptools = distribution("setuptools")
+    read = {str(path): path.locate().read_bytes() for path in setuptools.files or [] if ".." not in str(path)}
+    sources = {path: content for path, content in read.items() if ".dist-info/" not in path}
+    entry_points = {path: content for path, content in read.items() if path.endswith("/entry_points.txt")}
+    write_wheel(usual / "setuptools", "setuptools", setuptools.version, sources | entry_points)
+    for pin in LOCK:
+        (version,) = [each.version for each in pin.specifier]
+        if pin.name in ("torch", "torchvision"):
+            write_wheel(usual / pin.name, pin.name, version, {f"{pin.name}.py": b""})
+            write_wheel(cpu / pin.name, pin.name, f"{version}+cpu", {f"{pin.name}.py": b""})
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        yield f"{address}/usual", f"{address}/cpu"
+        server.shutdown()
+
+
+def make_in(clone: Path, *arguments: str, **environment: str) -> str:
+    """Run make in a copy of the project, with nothing but the environment given to pip; what it printed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
+    done = subprocess.run(
+        ["make", f"PYTHON={sys.executable}", "SYSTEM=Linux x86_64", *arguments],
+        cwd=clone,
+        env=kept | environment | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-    assert f'-m pip download --dest wheelhouse "{setuptools}"' in filled
-    lines = [line for line in dry_run("env", "WHEELS=wheelhouse").splitlines() if "pip install" in line]
-    assert len(lines) == 2 and all("--no-index --find-links wheelhouse" in line for line in lines)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_folder_of_wheels_is_filled_and_installed_from_without_a_network(tmp_path, indexes):
+    usual, cpu = indexes
+    pins = [str(pin) for pin in LOCK if pin.name in ("torch", "torchvision")]
+    for clone in (tmp_path / "teacher", tmp_path / "laptop"):
+        clone.mkdir()
+        for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, clone)
+        shutil.copytree(ROOT / "minigan", clone / "minigan", ignore=shutil.ignore_patterns("__pycache__"))
+        (clone / "requirements.lock").write_text("\n".join(pins) + "\n", encoding="utf-8")
+    make_in(tmp_path / "teacher", "wheelhouse", f"TORCH_INDEX={cpu}", PIP_INDEX_URL=usual)
+    wheels = tmp_path / "teacher" / "wheelhouse"
+    assert len(list(wheels.glob("torch*+cpu*.whl"))) == 2 and len(list(wheels.glob("setuptools-*"))) == 1
+    nobody = "http://127.0.0.1:9"  # no index is asked
+    make_in(tmp_path / "laptop", "env", f"WHEELS={wheels}", f"TORCH_INDEX={nobody}", PIP_INDEX_URL=nobody)
+    (python,) = (tmp_path / "laptop" / ".venv").glob("*/python")
+    code = "import importlib.metadata as m, minigan; print(m.version('torch'), minigan.__version__)"
+    printed = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    (torch,) = [pin for pin in pins if pin.startswith("torch==")]
+    assert printed.stdout.split() == [torch.removeprefix("torch==") + "+cpu", PROJECT["version"]]
     assert "wheelhouse/" in (ROOT / ".gitignore").read_text()
 
 

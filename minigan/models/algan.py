@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -50,6 +50,9 @@ from minigan.blocks.losses import bce_fake, bce_real
 from minigan.checks import require
 from minigan.images import Augmentation, augment, to_float
 from minigan.neural import NeuralDetector
+
+if TYPE_CHECKING:
+    from minigan.blocks.features import Backbone
 
 # ---------------------------------------------------------------------- losses
 
@@ -297,8 +300,11 @@ class ALGANFeature(ALGAN):
 
     def _features(self, x: Tensor, rotations: int) -> Tensor:
         """(n, c, h, w) images, uint8 or float -> (n, rotations, d)."""
+        return self._backbone()(to_float(x, self.device_), rotations, crop_from=self.crop_from)
+
+    def _backbone(self) -> Backbone:
         if not hasattr(self, "backbone_"):
             from minigan.blocks.features import Backbone  # here, because torchvision takes seconds to import
 
             self.backbone_ = Backbone(self.weights, self.device_, self.backbone)
-        return self.backbone_(to_float(x, self.device_), rotations, crop_from=self.crop_from)
+        return self.backbone_
