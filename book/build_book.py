@@ -62,7 +62,6 @@ def execute(path: Path, cell_timeout: int) -> None:
         notebook,
         timeout=cell_timeout,
         kernel_name="python3",
-        store_widget_state=False,  # the published pages have no widgets; see `tidy`
         record_timing=False,  # times change with every run, and would appear in every diff
         extra_arguments=["--log-level=40"],  # errors only
         resources={"metadata": {"path": str(path.parent)}},
@@ -77,8 +76,9 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
 
     Pillow sends each picture twice, as PNG and as JPEG: the PNG stays. Addresses of objects are removed. The
     text that a cell prints arrives in a varying number of pieces: these are joined. Outputs of cells with the
-    tag "remove-output" are removed, because they need a live kernel.
+    tag "remove-output" are removed, because they need a live kernel, and so is the state of their widgets.
     """
+    notebook.metadata.pop("widgets", None)  # while cells run, the client cannot do without
     for cell in notebook.cells:
         outputs = []
         if "remove-output" in cell.metadata.get("tags", []):

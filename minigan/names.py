@@ -14,7 +14,7 @@ import re
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-#: Data sets and protocols.
+#: Data sets, protocols, scores, and methods whose class has another name than in prose.
 NAMES = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
@@ -34,6 +34,21 @@ NAMES = {
     "leave_one_out": "leave-one-out",
     "f_anogan": "f-AnoGAN",
     "residual_raw": "residual, not stretched",
+    "weak_prototype": "weak prototype",
+    "error_over_ink": "error over ink",
+    "ADeGAN": "ADe-GAN",
+    "ALGANFeature": "ALGAN-feature",
+    "DeepSAD": "Deep SAD",
+    "DeepSVDD": "Deep SVDD",
+    "FAnoGAN": "f-AnoGAN",
+    "IsolationForest": "isolation forest",
+    "KernelDensity": "kernel density",
+    "NearestNeighbors": "nearest neighbours",
+    "OneClassSVM": "one-class SVM",
+    "SimultaneousEncoder": "simultaneous encoder",
+    "SkipGANomaly": "Skip-GANomaly",
+    "SoftmaxClassifier": "softmax classifier",
+    "YGAN": "Y-GAN",
 }
 #: Settings as labels have them, "key=value"; {} is the value.
 SETTINGS = {

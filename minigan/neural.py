@@ -40,7 +40,7 @@ from minigan.turns import own_stream, run_to_the_end
 
 #: Part of the newest epoch in the running average of weights.
 AVERAGE_RATE = 0.1
-#: For the averaged weights, batch norm collects its statistics from so many batches, or an epoch if it is shorter.
+#: Batches in which batch norm collects its statistics for the averaged weights; one epoch, if that is less.
 NORM_BATCHES = 30
 
 

@@ -292,6 +292,18 @@ def test_only_chapters_without_outputs_run(tmp_path):
     assert nbformat.read(path, as_version=4).cells[1].outputs[0].data["text/plain"] == "42"
 
 
+def test_a_live_panel_runs_and_leaves_nothing_behind(tmp_path):
+    """Its output is one of a widget, and the client has to know the widget's state to run the cell."""
+    path = tmp_path / "chapter.ipynb"
+    code = "from ipywidgets import interact\n\n@interact(k=(0, 3))\ndef twice(k):\n    print(2 * k)"
+    cells = [nbformat.v4.new_code_cell(code, metadata={"tags": ["remove-output"]})]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    build_book.execute(path, cell_timeout=60)
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.cells[0].execution_count == 1 and notebook.cells[0].outputs == []
+    assert "widgets" not in notebook.metadata
+
+
 @pytest.mark.parametrize(
     ("plain", "rst"),
     [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import digits, raises_sentence
 
-from minigan.blocks import clustering, features
+from minigan.blocks import clustering, extraction, features
 from minigan.blocks.clustering import weak_labels
 from minigan.images import as_tensor
 
@@ -40,18 +40,22 @@ def offline(monkeypatch):
 
 @pytest.fixture
 def mean_colors(monkeypatch) -> list:
-    """Instead of a network: how every Backbone was made, and every batch that it was given."""
+    """Instead of a network: how the backbone was asked for, and every batch that it was given."""
     seen = []
 
     class Means:
-        def __init__(self, *args, **kwargs):
-            seen.append((args, kwargs))
+        size, digest, device = 224, "means", torch.device("cpu")
 
-        def __call__(self, x):
+        def maps(self, x, blocks, size):
             seen.append(x)
-            return x.mean((2, 3))[:, None]  # (n, 1, 3): one view of each image
+            return [], x.mean((2, 3))  # (n, 3)
 
-    monkeypatch.setattr(features, "Backbone", Means)
+    def shared_backbone(*args):
+        seen.append(args)
+        return Means()
+
+    monkeypatch.setattr(extraction, "shared_backbone", shared_backbone)
+    monkeypatch.setattr(extraction, "CACHE", extraction.FeatureCache(limit=10**6))
     return seen
 
 
@@ -97,19 +101,22 @@ def test_bytes_and_floats_of_the_same_images_give_the_same_labels():
     np.testing.assert_array_equal(weak_labels(x, "pixels"), weak_labels(x.float() / 127.5 - 1, "pixels"))
 
 
-def test_features_are_computed_in_parts_from_floats(mean_colors):
+def test_features_are_computed_once_for_each_image_from_floats(mean_colors):
     x, truth = colors(40, FOUR)
-    labels = weak_labels(x, device=torch.device("cpu"))
+    labels = weak_labels(x, device="cpu")
     assert len(set(labels)) == 4 and purity(labels, truth) == 1
-    (args, kwargs), *batches = mean_colors
-    assert (*args, kwargs) == ("imagenet", torch.device("cpu"), {"architecture": "efficientnet_b4"})
-    assert [len(batch) for batch in batches] == [16, 16, 8]
-    assert batches[0].min() >= -1 and batches[0].max() <= 1 and batches[0].min() < 0
+    asked, *batches = mean_colors
+    assert asked == ("imagenet", torch.device("cpu"), "efficientnet_b4")
+    assert [len(batch) for batch in batches] == [1] * 40
+    together = torch.cat(batches)
+    assert -1 <= together.min() < 0 and together.max() <= 1
+    weak_labels(x[5:])  # as in a sweep, where each class is left out in turn
+    assert len(mean_colors) == 42
 
 
 def test_a_path_goes_to_the_backbone(mean_colors, tmp_path):
     weak_labels(colors(20, FOUR)[0], tmp_path / "w.pth")
-    assert mean_colors[0][0][0] == tmp_path / "w.pth"
+    assert mean_colors[0][0] == tmp_path / "w.pth"
 
 
 def test_without_weights_the_pixels_are_used_and_it_says_so(offline):

@@ -50,6 +50,18 @@ def test_the_first_pixel_of_a_color_digit_is_its_ground(size):
     np.testing.assert_array_equal(images[:, 0, 0], [data.BACKGROUNDS[name] for name in names])
 
 
+def test_any_drawing_on_ten_grounds():
+    ink = np.zeros((40, 4, 4), np.uint8)
+    ink[:, 1, 1], ink[:, 2, 2] = 255, 51
+    images = data.on_backgrounds(ink, np.repeat([0, 1], 20))
+    assert images.shape == (40, 4, 4, 3) and images.dtype == np.uint8
+    names, grounds = data.backgrounds(images), images[:, 0, 0].astype(int)
+    for label in (names[:20], names[20:]):
+        assert list(np.unique(label, return_counts=True)[1]) == [2] * 10
+    assert (images[:, 1, 1] == 0).all()
+    np.testing.assert_allclose(images[:, 2, 2], 0.8 * grounds, atol=0.5)
+
+
 def test_the_ground_says_nothing_about_the_digit():
     first, second = data.color_digits(8), data.color_digits(8, seed=1)
     names = data.backgrounds(first.images)

@@ -17,7 +17,7 @@ from minigan.names import readable
         ("buffer=0,anomalous_latent=1", "no buffer, anomalous latents"),
         ("AGAD (generator=unet++)", "AGAD (UNet++)"),
         ("encoder_loss=latent,scored_by=residual_raw", "d_z, residual, not stretched"),
-        ("ADeGAN (n_patterns=10)", "ADeGAN (10 patterns)"),
+        ("ADeGAN (n_patterns=10)", "ADe-GAN (10 patterns)"),
         ("lr=0.1", "lr=0.1"),
         ("my_mnist.csv", "my_mnist.csv"),
         ("true labels, without L_con", "true labels, without L_con"),

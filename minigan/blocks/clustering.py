@@ -116,16 +116,19 @@ def _describe(
 ) -> np.ndarray:
     """(n, c, h, w) images -> (n, d) float32: a network's features, or the pixels in [-1, 1]."""
     if features != "pixels":
-        from minigan.blocks.features import Backbone  # here, because torchvision takes seconds to import
+        from minigan.blocks.extraction import (
+            extract,
+            shared_backbone,
+        )  # here: torchvision imports for seconds
 
         try:
-            backbone = Backbone(features, device, architecture=architecture)
+            backbone = shared_backbone(features, torch.device(device), architecture)
         except FileNotFoundError as error:
             if features != "imagenet":
                 raise
             warnings.warn(f"pixels are clustered instead of ImageNet features: {error}", stacklevel=3)
-        else:  # 16 at a time, because an image of 380 pixels needs megabytes in every layer
-            return torch.cat([backbone(to_float(part, device))[:, 0] for part in x.split(16)]).numpy()
+        else:
+            return np.stack([last for (last,) in extract(x, backbone, (), pooled=True)])
     return to_float(x).flatten(1).numpy()
 
 

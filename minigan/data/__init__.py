@@ -36,7 +36,15 @@ from typing import Any
 
 from minigan.checks import is_whole_number, require
 from minigan.data.arrays import cifar10, cifar100, coil100, fashion_mnist, mnist
-from minigan.data.bundled import BACKGROUNDS, backgrounds, color_digits, digits, textures, toy
+from minigan.data.bundled import (
+    BACKGROUNDS,
+    backgrounds,
+    color_digits,
+    digits,
+    on_backgrounds,
+    textures,
+    toy,
+)
 from minigan.data.dataset import Dataset, thinned
 from minigan.data.defects import mtd, mvtec, plantvillage, tile_groups
 from minigan.data.folders import folder
@@ -65,6 +73,7 @@ __all__ = [
     "mtd",
     "mvtec",
     "names",
+    "on_backgrounds",
     "plantvillage",
     "retinal_oct",
     "status",

@@ -64,17 +64,27 @@ def color_digits(size: int = 32, seed: int = 0) -> Dataset:
     """
     check_size("color_digits", size, 8, 256)
     small = digits(8)
-    order = np.random.default_rng(seed).permutation(len(small))
-    order = order[np.argsort(small.labels[order], kind="stable")]  # class by class, shuffled in each
-    color = np.empty(len(small), np.int64)
-    color[order] = np.arange(len(small)) % len(BACKGROUNDS)
-    colors = np.array(list(BACKGROUNDS.values()))  # (10, 3)
-    images = np.empty((len(small), size, size, 3), np.uint8)
+    ink = np.empty((len(small), size, size), np.uint8)
     for i, digit in enumerate(small.images):
         large = Image.fromarray(digit).resize((4 * size, 4 * size), Image.Resampling.BICUBIC)
-        ink = large.point(lambda value: 255 if value >= 128 else 0).resize((size, size), Image.Resampling.BOX)
-        images[i] = np.round((1 - np.asarray(ink)[..., None] / 255) * colors[color[i]])
-    return Dataset("color_digits", images, small.labels, small.classes)
+        ink[i] = large.point(lambda value: 255 if value >= 128 else 0).resize(
+            (size, size), Image.Resampling.BOX
+        )
+    return Dataset("color_digits", on_backgrounds(ink, small.labels, seed), small.labels, small.classes)
+
+
+def on_backgrounds(ink: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Black drawings on the ten colours of `BACKGROUNDS`: (n, h, w) in [0, 255] -> (n, h, w, 3) uint8.
+
+    `ink` is 255 where it becomes black, such as the images of MNIST. Within each of the `labels`, (n,), all
+    colours are equally frequent, as nearly as their number allows.
+    """
+    order = np.random.default_rng(seed).permutation(len(ink))
+    order = order[np.argsort(labels[order], kind="stable")]  # class by class, shuffled in each
+    color = np.empty(len(ink), np.int64)
+    color[order] = np.arange(len(ink)) % len(BACKGROUNDS)
+    colors = np.array(list(BACKGROUNDS.values()))[color]  # (n, 3)
+    return np.round((1 - ink[..., None] / 255) * colors[:, None, None]).astype(np.uint8)
 
 
 def backgrounds(images: np.ndarray) -> np.ndarray:

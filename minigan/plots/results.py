@@ -12,7 +12,7 @@ from pandas.io.formats.style import Styler
 
 from minigan.checks import require
 from minigan.metrics import mean_interval
-from minigan.names import named
+from minigan.names import named, readable
 from minigan.plots.style import FIELD_COLORS, GREY, LINES
 
 
@@ -55,7 +55,7 @@ def results_dots(
             style = {"color": color, "weight": weight, "va": "center"}
             text = "missing" if np.isnan(mean) else f"{mean:.3f}"
             axis.text(1.03, y, text, transform=axis.get_yaxis_transform(), **style)
-        axis.set_yticks(range(len(order)), order)
+        axis.set_yticks(range(len(order)), [readable(str(method)) for method in order])
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", color="#E5E5E5")
         axis.set(xlabel=label, ylim=(-0.6, len(order) - 0.4), title=name)
@@ -90,7 +90,9 @@ def published_and_ours(
         text = "not run" if declared[at] else "no run declared"
         ax.text(1.04, at, text, transform=ax.get_yaxis_transform(), va="center", color=GREY)
     lowest = np.nanmin([*ours, *low, *rows["published"], 1.0])
-    ax.set(yticks=y, yticklabels=names, ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    ax.set(
+        yticks=y, yticklabels=[readable(name) for name in names], ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel
+    )
     ax.set_xlim(min(0.5, np.floor(lowest * 10) / 10), 1)
     ax.axvline(0.5, color="#BBBBBB", linestyle=":")
     ax.grid(axis="y", color="#EEEEEE")
