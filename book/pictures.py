@@ -22,6 +22,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -46,7 +47,9 @@ from minigan import (
     sources,
     tables,
 )
+from minigan.blocks.clustering import weak_labels
 from minigan.blocks.progressive import PixelNorm
+from minigan.experiments.runs import split_of
 from minigan.images import as_tensor, resize, to_float
 from minigan.tables import Cell
 from minigan.tables.agad import WIDTHS
@@ -520,6 +523,39 @@ def ygan_figure_6_tsne() -> Figure:
     return figure
 
 
+#: Section 6.3 of the paper: per cent of the images of a cluster "that share the same ground truth".
+PRINTED_PURITY = {"ygan-1": 95, "ygan-2": 91, "ygan-3": 87, "ygan-4": 80}
+
+
+def data_clusters() -> Figure:
+    """Purity of the clusters from which Y-GAN* learns: printed, and ours from features and from pixels."""
+    kinds = {
+        "features of EfficientNet-Lite0": ("imagenet", "o", plots.LINES[0]),
+        "pixels": ("pixels", "s", plots.GREY),
+    }
+    figure, ax = plt.subplots(figsize=(6.5, 3.6))
+    for y, (title, (name, target)) in enumerate(YGAN_RUNS.items()):
+        cell = cell_of(name, "YGAN", target)
+        split = split_of(cell)
+        for kind, (features, marker, color) in kinds.items():
+            found = weak_labels(as_tensor(split.train), features, architecture="efficientnet_lite0")
+            table = pd.crosstab(found, split.train_classes)  # (clusters, classes)
+            purity = 100 * table.max(axis=1).sum() / len(found)
+            ax.plot(purity, y, marker, color=color, markersize=8, label=kind if y == 0 else None)
+            ax.annotate(f"{len(table)}", (purity, y), (0, 8), textcoords="offset points", ha="center")
+            print(
+                f"{title}: {purity:.0f} % of {len(found)} images, {len(table)} clusters of {kind}", flush=True
+            )
+        style = {"color": plots.LINES[1], "markerfacecolor": "white", "markersize": 8}
+        ax.plot(PRINTED_PURITY[name], y, "D", label="printed" if y == 0 else None, **style)
+    titles = [title.replace(", ", ",\n") for title in YGAN_RUNS]
+    ax.set(yticks=range(len(titles)), yticklabels=titles, ylim=(len(titles) - 0.5, -0.6), xlim=(0, 100))
+    ax.set_xlabel("images with the most frequent class of their cluster, %")
+    ax.grid(axis="y", color="#EEEEEE")
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.4, 1), ncols=3, borderaxespad=0.2)
+    return figure
+
+
 def grad_cam(detector: YGAN, images: np.ndarray) -> np.ndarray:
     """Grad-CAM of the classifier's prediction on the last feature map of E_s: (n, h, w) in [0, 1].
 
@@ -588,6 +624,7 @@ PICTURES: dict[str, tuple[Drawing, tuple[str, ...]]] = {
     "ygan-figure-6": (lambda: hybrids(*ygan_with_classes("ygan-1", "0"), 48), ("mnist",)),
     "ygan-figure-6-colors": (lambda: hybrids(*ygan_on_colors(), 48), ("mnist",)),
     "ygan-figure-6-tsne": (ygan_figure_6_tsne, ("mnist",)),
+    "data-clusters": (data_clusters, ("mnist", "fashion_mnist", "cifar10", "plantvillage")),
     "ygan-figure-7": (lambda: hybrids(*ygan_with_classes("ygan-3", "airplane"), 64), ("cifar10",)),
     "ygan-figure-9": (ygan_figure_9, ("mnist", "fashion_mnist", "cifar10", "plantvillage")),
     "ygan-figures-10-11": (ygan_figures_10_11, ("mnist", "fashion_mnist", "cifar10", "plantvillage")),

@@ -247,3 +247,14 @@ def test_pictures_stand_beside_and_below_each_other():
     assert column.height > 60
     assert {(255, 0, 0), (0, 0, 255)} <= colors
     assert column.getpixel((9, column.height - 1)) == (0, 0, 255)
+
+
+def test_clusters_are_drawn_beside_what_the_paper_prints(monkeypatch, tiny_networks, tmp_path, capsys):
+    def by_ink(x, features, architecture):  # two clusters, at once
+        return (x.float().flatten(1).mean(1) > x.float().mean()).long().numpy()
+
+    monkeypatch.setattr(pictures, "weak_labels", by_ink)
+    pictures.draw("data-clusters", tmp_path)
+    assert files(tmp_path) == {"data-clusters.png"}
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8 and all(", 2 clusters of " in line for line in lines)
