@@ -357,10 +357,8 @@ class RotatedScore(NetworkScore):
         before, size = detector.crop_from or backbone.size, backbone.size
         x, edge = backbone._resized(x, before), round((before - size) / 2)
         with OnnxOperations():
-            views = [x] + [
-                rotate(x, 360 * k / n, InterpolationMode.BILINEAR, fill=[-1.0]) for k in range(1, n)
-            ]
-            crops = torch.stack(views, dim=1)[..., edge : edge + size, edge : edge + size]
+            turned = [rotate(x, 360 * k / n, InterpolationMode.BILINEAR, fill=[-1.0]) for k in range(1, n)]
+            crops = torch.stack([x, *turned], dim=1)[..., edge : edge + size, edge : edge + size]
             features = self.network(backbone._normalised(crops.flatten(0, 1)))  # (n_images * n, d)
             return -detector.D(detector.standardize(features)).view(-1, n).mean(1)
 

@@ -19,7 +19,7 @@ from test_contract import METHODS, Autoencoder, fit, others
 from torch import nn
 
 import minigan
-from minigan import PCA, ALGANFeature, GANomaly, exporting, onnx_graphs, registry, wording
+from minigan import PCA, ALGANFeature, GANomaly, exporting, onnx_graphs, onnx_networks, registry, wording
 from minigan.cli import main
 from minigan.exporting import to_onnx
 from minigan.onnx_model import OnnxDetector
@@ -114,6 +114,62 @@ def test_patches_and_features_in_the_sizes_of_photographs(tmp_path):
 )
 def test_other_scores_of_the_same_network(name, settings, tmp_path):
     assert to_onnx(fit(name, **settings), tmp_path / "model.onnx") <= 1e-4
+
+
+def layers(*, transposed: bool) -> nn.Sequential:
+    """Layers of a generator or of a discriminator, in evaluation mode, with used batch norms."""
+    if transposed:
+        made = nn.Sequential(
+            nn.ConvTranspose2d(5, 4, 4, 1, 0, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(4, 3, 4, 2, 1),
+            nn.Tanh(),
+        )
+    else:
+        made = nn.Sequential(
+            nn.Conv2d(3, 4, 4, 2, 1, bias=False),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(4, 5, 4, 2, 1),
+            nn.BatchNorm2d(5),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
+    for norm in made.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+                tensor.uniform_(0.5, 2)
+    return made.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_derivatives_by_the_chain_rule_are_those_of_autograd(transposed):
+    torch.manual_seed(0)
+    network = layers(transposed=transposed)
+    x = torch.randn(2, 5, 1, 1) if transposed else torch.randn(2, 3, 8, 8)
+    outputs = onnx_networks.outputs_of(network, x)
+    torch.testing.assert_close(outputs[-1], network(x))
+    gradient = torch.randn_like(outputs[-1])
+    found = onnx_networks.pulled_back(network, outputs, gradient)
+    torch.testing.assert_close(found, torch.autograd.functional.vjp(network, x, gradient)[1])
+    directions = torch.randn(2, 6, *x.shape[1:])
+    moved = onnx_networks.pushed_forward(network, outputs, directions)
+    for i in range(6):
+        torch.testing.assert_close(
+            moved[:, i], torch.autograd.functional.jvp(network, x, directions[:, i])[1]
+        )
+
+
+def test_a_step_of_the_search_is_one_of_adam():
+    detector = fit("AnoGAN", search_steps=4, lambda_d=0.3)
+    for part in detector.G.parameters():
+        part.data.mul_(5)  # images that follow z
+    x = torch.from_numpy(others("AnoGAN")[:3, None]).float() / 127.5 - 1
+    f, z = detector.search(x)
+    score = onnx_networks.SearchScore(detector)
+    found = score.search(x)
+    torch.testing.assert_close(found[0], f)
+    torch.testing.assert_close(found[1], z)
+    assert (z - detector.G.z_1).abs().min() > 0
 
 
 def test_features_of_rotated_images(tmp_path):
