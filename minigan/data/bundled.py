@@ -67,9 +67,8 @@ def color_digits(size: int = 32, seed: int = 0) -> Dataset:
     ink = np.empty((len(small), size, size), np.uint8)
     for i, digit in enumerate(small.images):
         large = Image.fromarray(digit).resize((4 * size, 4 * size), Image.Resampling.BICUBIC)
-        ink[i] = large.point(lambda value: 255 if value >= 128 else 0).resize(
-            (size, size), Image.Resampling.BOX
-        )
+        cut = large.point(lambda value: 255 if value >= 128 else 0)
+        ink[i] = np.asarray(cut.resize((size, size), Image.Resampling.BOX))
     return Dataset("color_digits", on_backgrounds(ink, small.labels, seed), small.labels, small.classes)
 
 
