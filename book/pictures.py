@@ -528,31 +528,37 @@ PRINTED_PURITY = {"ygan-1": 95, "ygan-2": 91, "ygan-3": 87, "ygan-4": 80}
 
 
 def data_clusters() -> Figure:
-    """Purity of the clusters from which Y-GAN* learns: printed, and ours from features and from pixels."""
+    """Purity of the clusters from which Y-GAN* learns: printed, and ours from features and from pixels.
+
+    Filled: as many clusters as the silhouettes choose, beside the dot. Open: as many as there are classes.
+    """
     kinds = {
-        "features of EfficientNet-Lite0": ("imagenet", "o", plots.LINES[0]),
+        "EfficientNet-Lite0's features": ("imagenet", "o", plots.LINES[0]),
         "pixels": ("pixels", "s", plots.GREY),
     }
-    figure, ax = plt.subplots(figsize=(6.5, 3.6))
+    figure, ax = plt.subplots(figsize=(6.5, 4.4))
     for y, (title, (name, target)) in enumerate(YGAN_RUNS.items()):
-        cell = cell_of(name, "YGAN", target)
-        split = split_of(cell)
+        split = split_of(cell_of(name, "YGAN", target))
+        x, n_classes = as_tensor(split.train), len(np.unique(split.train_classes))
         for kind, (features, marker, color) in kinds.items():
-            found = weak_labels(as_tensor(split.train), features, architecture="efficientnet_lite0")
-            table = pd.crosstab(found, split.train_classes)  # (clusters, classes)
-            purity = 100 * table.max(axis=1).sum() / len(found)
-            ax.plot(purity, y, marker, color=color, markersize=8, label=kind if y == 0 else None)
-            ax.annotate(f"{len(table)}", (purity, y), (0, 8), textcoords="offset points", ha="center")
-            print(
-                f"{title}: {purity:.0f} % of {len(found)} images, {len(table)} clusters of {kind}", flush=True
-            )
-        style = {"color": plots.LINES[1], "markerfacecolor": "white", "markersize": 8}
-        ax.plot(PRINTED_PURITY[name], y, "D", label="printed" if y == 0 else None, **style)
+            for number, face in ((None, color), (n_classes, "white")):
+                found = weak_labels(x, features, number, architecture="efficientnet_lite0")
+                table = pd.crosstab(found, split.train_classes)  # (clusters, classes)
+                purity = 100 * table.max(axis=1).sum() / len(found)
+                height = y - 0.15 if features == "imagenet" else y + 0.15
+                ax.plot(purity, height, marker, color=color, markerfacecolor=face, markersize=7)
+                if number is None:
+                    place = {"xytext": (-8, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+                    ax.annotate(f"{len(table)}", (purity, height), color=color, **place)
+                print(f"{title}: {kind}, {len(table)} clusters, purity {purity:.0f} %", flush=True)
+        ax.plot(PRINTED_PURITY[name], y, "D", color=plots.LINES[1], markerfacecolor="white", markersize=7)
+    for kind, (_, marker, color) in {**kinds, "printed": ("", "D", plots.LINES[1])}.items():
+        ax.plot([], [], marker, color=color, markerfacecolor="white", label=kind)
     titles = [title.replace(", ", ",\n") for title in YGAN_RUNS]
     ax.set(yticks=range(len(titles)), yticklabels=titles, ylim=(len(titles) - 0.5, -0.6), xlim=(0, 100))
-    ax.set_xlabel("images with the most frequent class of their cluster, %")
+    ax.set_xlabel("purity of the clusters, %")
     ax.grid(axis="y", color="#EEEEEE")
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.4, 1), ncols=3, borderaxespad=0.2)
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 

@@ -324,13 +324,14 @@ def test_outputs_are_tidied():
 
     data = {"image/png": "P", "image/jpeg": "J", "text/plain": "<PIL.Image at 0x7F00AB>"}
     picture = nbformat.v4.new_output("display_data", data)
-    outputs = [printed("a\n"), printed("b\n"), printed("c\n", "stderr"), picture, printed("d\n")]
+    warning = printed("/tmp/ipykernel_12/34.py:1: UserWarning: c\n  f()\n", "stderr")
+    outputs = [printed("a\n"), printed("b\n"), warning, picture, printed("d\n")]
     cells = [nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("1", outputs=outputs)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     build_book.tidy(notebook)
     assert [output.get("text") or output.data for output in notebook.cells[1].outputs] == [
         "a\nb\n",
-        "c\n",
+        "UserWarning: c\n  f()\n",
         {"image/png": "P", "text/plain": "<PIL.Image>"},
         "d\n",
     ]

@@ -250,11 +250,11 @@ def test_pictures_stand_beside_and_below_each_other():
 
 
 def test_clusters_are_drawn_beside_what_the_paper_prints(monkeypatch, tiny_networks, tmp_path, capsys):
-    def by_ink(x, features, architecture):  # two clusters, at once
+    def by_ink(x, features, n_clusters, architecture):  # two clusters, at once
         return (x.float().flatten(1).mean(1) > x.float().mean()).long().numpy()
 
     monkeypatch.setattr(pictures, "weak_labels", by_ink)
     pictures.draw("data-clusters", tmp_path)
     assert files(tmp_path) == {"data-clusters.png"}
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 8 and all(", 2 clusters of " in line for line in lines)
+    assert len(lines) == 16 and all(", 2 clusters, " in line for line in lines)
