@@ -74,10 +74,10 @@ def execute(path: Path, cell_timeout: int) -> None:
 def tidy(notebook: nbformat.NotebookNode) -> None:
     """Make the outputs of a notebook reproducible and small, in place.
 
-    Pillow sends each picture twice, as PNG and as JPEG: the PNG stays. Addresses of objects are removed, and
-    the temporary file that a warning names. The text that a cell prints arrives in a varying number of pieces:
-    these are joined. Outputs of cells with the tag "remove-output" are removed, because they need a live
-    kernel, and so is the state of their widgets.
+    Pillow sends each picture twice, as PNG and as JPEG: the PNG stays. Addresses of objects are removed,
+    and the temporary file that a warning names. The text that a cell prints arrives in a varying number
+    of pieces: these are joined. Outputs of cells with the tag "remove-output" are removed, because they
+    need a live kernel, and so is the state of their widgets.
     """
     notebook.metadata.pop("widgets", None)  # while cells run, the client cannot do without
     for cell in notebook.cells:
