@@ -84,7 +84,7 @@ DEEP_SVDD: dict[str, Any] = {
 #: and so is the minimum of labelled anomalies in them; those of the simultaneous encoder are a quarter.
 QUICK: dict[str, dict[str, Any]] = {
     "ALGAN": {"width": 16, "epochs": 60},
-    # A third of the paper's rotations in training, and an eighth in prediction: each is a pass of the backbone.
+    # A third of the paper's rotations in training, an eighth in prediction: each is a pass of the backbone.
     "ALGANFeature": {"rotations_fit": 8, "rotations_score": 8},
     "AGAD": {"batch_size": 32, "min_anomalies": 4, "epochs": 40},
     "ADeGAN": {"width": 16, "epochs": 15},
