@@ -1,6 +1,7 @@
 """ALGAN against its paper: every line of Algorithm 1, and what the toy problem is meant to show."""
 
 import math
+from collections.abc import Iterator
 from urllib.error import URLError
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 import minigan
 from minigan import ALGAN, ALGANFeature, features, metrics, tables
+from minigan.blocks import extraction
 from minigan.images import AUGMENTATIONS
 from minigan.models.algan import loss_D, loss_G
 
@@ -539,10 +541,14 @@ class StandIn(nn.Module):
 
 
 @pytest.fixture
-def stand_in(monkeypatch):
+def stand_in(monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(features, "wide_resnet101_2", StandIn)
     monkeypatch.setattr(features, "load_weights", lambda *_: StandIn().state_dict())
+    monkeypatch.setattr(extraction, "CACHE", extraction.FeatureCache(10**9))
     StandIn.views = 0
+    extraction._backbone.cache_clear()
+    yield
+    extraction._backbone.cache_clear()
 
 
 def feature_detector(**parameters) -> ALGANFeature:
@@ -562,7 +568,7 @@ def test_images_are_rotated_24_times_in_training_and_64_times_in_prediction(stan
 def test_scores_are_averaged_over_the_rotations(stand_in):
     detector, x = feature_detector().fit(zeros(10)), zeros(12)[10:]
     batch = torch.from_numpy(x)[:, None] / 127.5 - 1
-    views = detector.backbone_(batch, 3)
+    views = detector._backbone()(batch, 3)
     assert views.shape == (2, 3, 2048)
     with torch.no_grad():
         expected = torch.stack([-detector.D(detector.standardize(views[:, k])) for k in range(3)]).mean(0)
@@ -610,9 +616,13 @@ def backbone_calls(stand_in, monkeypatch) -> list[tuple[int, dict]]:
     return calls
 
 
-def test_large_sets_of_images_pass_the_backbone_in_parts(backbone_calls):
-    feature_detector(holdout=0).fit(zeros(40))
-    assert [n for n, _ in backbone_calls] == [16, 16, 8]
+def test_each_image_passes_the_backbone_once_however_often_it_is_scored(backbone_calls):
+    x = zeros(40)
+    detector = feature_detector(epochs=5, holdout=0).fit(x[:30], validation=(x[30:], None))
+    assert len(backbone_calls) == 40 and all(n == 1 for n, _ in backbone_calls)
+    feature_detector(seed=1).fit(x[:30], validation=(x[30:], None))
+    detector.anomaly_score(x[30:])
+    assert len(backbone_calls) == 40
 
 
 def test_objects_are_cropped(backbone_calls):

@@ -84,10 +84,9 @@ def extract(
         for each image the maps of the blocks, (c_i, h_i, w_i) each; or vectors, (c_i,) each and (d,). They
         are float32, and not to be changed.
     """
-    settings = repr((backbone.digest, tuple(map(int, blocks)), size or backbone.size, pooled)).encode()
+    settings = (backbone.digest, tuple(map(int, blocks)), size or backbone.size, pooled)
     for image in x:
-        about = settings + repr((image.dtype, tuple(image.shape))).encode()
-        key = hashlib.sha1(about + image.contiguous().numpy().tobytes()).digest()
+        key = _key(image, settings)
         features = CACHE.get(key)
         if features is None:
             with _one_at_a_time:
@@ -98,6 +97,28 @@ def extract(
                 features = tuple(each[0].numpy() for each in maps)
             CACHE.put(key, features)
         yield features
+
+
+def extract_rotated(
+    x: Tensor, backbone: Backbone, rotations: int, crop_from: int | None = None
+) -> Iterator[np.ndarray]:
+    """Features of each image under every rotation, (rotations, d), in order, from the cache where known.
+
+    `Backbone.__call__` explains the arguments. The arrays are float32, and not to be changed.
+    """
+    for image in x:
+        key = _key(image, (backbone.digest, "rotated", rotations, crop_from))
+        features = CACHE.get(key)
+        if features is None:
+            views = backbone(to_float(image[None], backbone.device), rotations, crop_from=crop_from)
+            features = (views[0].numpy(),)
+            CACHE.put(key, features)
+        yield features[0]
+
+
+def _key(image: Tensor, settings: tuple) -> bytes:
+    about = repr((settings, image.dtype, tuple(image.shape))).encode()
+    return hashlib.sha1(about + image.contiguous().cpu().numpy().tobytes()).digest()
 
 
 def shared_backbone(weights: str | Path, device: torch.device, architecture: str) -> Backbone:

@@ -178,12 +178,15 @@ class Backbone:
             (n, rotations, d) float32 on the CPU.
         """
         size = size or self.size
-        x = self._resized(x, crop_from or size)
-        views = []
-        for k in range(rotations):
-            view = TF.rotate(x, 360 * k / rotations, TF.InterpolationMode.BILINEAR, fill=-1.0) if k else x
-            views.append(self.network(self._normalised(TF.center_crop(view, [size, size]))))
-        return torch.stack(views, dim=1).cpu()
+        found = []
+        for image in self._resized(x, crop_from or size):  # each alone: no feature depends on other images
+            turned = [
+                TF.rotate(image, 360 * k / rotations, TF.InterpolationMode.BILINEAR, fill=-1.0)
+                for k in range(1, rotations)
+            ]
+            views = self._normalised(TF.center_crop(torch.stack([image, *turned]), [size, size]))
+            found.append(torch.cat([self.network(part) for part in views.split(16)]))  # (rotations, d)
+        return torch.stack(found).cpu()
 
     @torch.inference_mode()
     def maps(

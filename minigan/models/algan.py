@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from minigan import blocks
 from minigan.blocks.losses import bce_fake, bce_real
 from minigan.checks import require
-from minigan.images import Augmentation, augment, to_float
+from minigan.images import Augmentation, augment
 from minigan.neural import NeuralDetector
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class ALGANFeature(ALGAN):
     def training_data(self, x: Tensor) -> Tensor:
         """Images or vectors to standardised vectors: (n, ...) -> (n * rotations, d)."""
         if x.ndim == 4:
-            x = torch.cat([self._features(part, self.rotations_fit) for part in x.split(16)]).flatten(0, 1)
+            x = self._features(x, self.rotations_fit).flatten(0, 1)
         self.standardize.fit(x.to(self.device_))
         return self.standardize(x.to(self.device_))
 
@@ -299,12 +299,13 @@ class ALGANFeature(ALGAN):
         raise AttributeError("expected a method with heat maps, got ALGANFeature, which scores features")
 
     def _features(self, x: Tensor, rotations: int) -> Tensor:
-        """(n, c, h, w) images, uint8 or float -> (n, rotations, d)."""
-        return self._backbone()(to_float(x, self.device_), rotations, crop_from=self.crop_from)
+        """(n, c, h, w) images, uint8 or float -> (n, rotations, d); extracted once, however often scored."""
+        from minigan.blocks.extraction import extract_rotated  # here: torchvision takes seconds to import
+
+        views = extract_rotated(x, self._backbone(), rotations, self.crop_from)
+        return torch.from_numpy(np.stack(list(views)))
 
     def _backbone(self) -> Backbone:
-        if not hasattr(self, "backbone_"):
-            from minigan.blocks.features import Backbone  # here, because torchvision takes seconds to import
+        from minigan.blocks.extraction import shared_backbone
 
-            self.backbone_ = Backbone(self.weights, self.device_, self.backbone)
-        return self.backbone_
+        return shared_backbone(self.weights, self.device_, self.backbone)
