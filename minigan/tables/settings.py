@@ -85,7 +85,7 @@ DEEP_SVDD: dict[str, Any] = {
 QUICK: dict[str, dict[str, Any]] = {
     "ALGAN": {"width": 16, "epochs": 60},
     # A third of the paper's rotations in training, an eighth in prediction: each is a pass of the backbone.
-    "ALGANFeature": {"rotations_fit": 8, "rotations_score": 8},
+    "ALGANFeature": {"rotations_fit": 8, "rotations_score": 8, "epochs": 60},
     "AGAD": {"batch_size": 32, "min_anomalies": 4, "epochs": 40},
     "ADeGAN": {"width": 16, "epochs": 15},
     "SimultaneousEncoder": {
