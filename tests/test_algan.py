@@ -565,6 +565,15 @@ def test_images_are_rotated_24_times_in_training_and_64_times_in_prediction(stan
     assert StandIn.views == 6 * 24 + 2 * 64
 
 
+def test_features_of_images_are_taken_as_they_are(stand_in):
+    """One that hardly varies among normal images must not decide."""
+    detector = feature_detector(holdout=0).fit(zeros(10))
+    seen = inputs_of(detector.D)
+    detector.anomaly_score(zeros(2))
+    batch = torch.from_numpy(zeros(2))[:, None] / 127.5 - 1
+    torch.testing.assert_close(torch.cat(seen), detector._backbone()(batch, 3).flatten(0, 1))
+
+
 def test_scores_are_averaged_over_the_rotations(stand_in):
     detector, x = feature_detector().fit(zeros(10)), zeros(12)[10:]
     batch = torch.from_numpy(x)[:, None] / 127.5 - 1
