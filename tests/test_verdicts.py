@@ -76,7 +76,7 @@ def test_long_runs_stand_beside_the_quick_ones(made_up):
         verdicts.more_steps("one", "three", folder=made_up.folder)._repr_html_(), "html.parser"
     )
     rows = [[cell.get_text() for cell in row.find_all("td")] for row in page.select("tbody tr")]
-    assert rows[0] == ["digits, 0", "YGAN", "0.900 (3)", "0.950 (1)", "0.900"]
-    assert ["digits, 0", "YGAN, ablation A1", "–", "0.600 (1)", "–"] in rows
+    assert rows[0] == ["digits, 0", "Y-GAN", "0.900 (3)", "0.950 (1)", "0.900"]
+    assert ["digits, 0", "Y-GAN, ablation A1", "–", "0.600 (1)", "–"] in rows
     assert "raises 1 of 2 results of networks" in page.p.get_text()  # PCA is not trained step by step
     assert "the mean difference is -0.075 (-0.200 to +0.050)" in page.p.get_text()
