@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import skimage.data
+from helpers import raises_sentence
 from skimage.color import deltaE_ciede2000, rgb2lab
 from sklearn.datasets import load_digits
 
@@ -60,6 +61,9 @@ def test_any_drawing_on_ten_grounds():
         assert list(np.unique(label, return_counts=True)[1]) == [2] * 10
     assert (images[:, 1, 1] == 0).all()
     np.testing.assert_allclose(images[:, 2, 2], 0.8 * grounds, atol=0.5)
+    for wrong, labels in ((ink / 255, np.zeros(40)), (images, np.zeros(40)), (ink, np.zeros(39))):
+        with raises_sentence(ValueError, "expected grey uint8 images of shape (n, h, w)", str(wrong.shape)):
+            data.on_backgrounds(wrong, labels)
 
 
 def test_the_ground_says_nothing_about_the_digit():

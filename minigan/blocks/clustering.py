@@ -116,10 +116,8 @@ def _describe(
 ) -> np.ndarray:
     """(n, c, h, w) images -> (n, d) float32: a network's features, or the pixels in [-1, 1]."""
     if features != "pixels":
-        from minigan.blocks.extraction import (
-            extract,
-            shared_backbone,
-        )  # here: torchvision imports for seconds
+        # Here, because torchvision takes seconds to import.
+        from minigan.blocks.extraction import extract, shared_backbone
 
         try:
             backbone = shared_backbone(features, torch.device(device), architecture)

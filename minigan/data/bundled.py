@@ -76,8 +76,13 @@ def on_backgrounds(ink: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.nda
     """Black drawings on the ten colours of `BACKGROUNDS`: (n, h, w) in [0, 255] -> (n, h, w, 3) uint8.
 
     `ink` is 255 where it becomes black, such as the images of MNIST. Within each of the `labels`, (n,), all
-    colours are equally frequent, as nearly as their number allows.
+    colours are equally frequent, as nearly as their number allows. ValueError for anything else.
     """
+    require(
+        ink.dtype == np.uint8 and ink.ndim == 3 and labels.shape == ink.shape[:1],
+        f"expected grey uint8 images of shape (n, h, w) and a label for each, got {ink.dtype} of shape "
+        f"{ink.shape} and labels of shape {labels.shape}; pass images and labels of a grey data set",
+    )
     order = np.random.default_rng(seed).permutation(len(ink))
     order = order[np.argsort(labels[order], kind="stable")]  # class by class, shuffled in each
     color = np.empty(len(ink), np.int64)

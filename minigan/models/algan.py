@@ -30,7 +30,7 @@ What the paper leaves open, and how it is read here:
   N(0, 0.02^2), as in DCGAN (PyTorch's default without batch norm). A batch holds no buffered item twice.
 * Vectors are standardised with the training set's mean and standard deviation. Pretrained features of images
   are taken as they are: many of these hardly vary among normal images, and an anomaly would lie hundreds of
-  standard deviations away, where D's output means nothing (bottles: AUROC 0.00, instead of 0.99).
+  standard deviations away, where D's output means nothing (bottles: AUROC 0.00, instead of 0.98).
 * Rotations are equally spaced.
 * The paper keeps the epoch with the best AUROC on anomalous validation images, here
   `use_weights("best_validation")`; without it the last epoch counts.
