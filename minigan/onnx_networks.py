@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
+from minigan.checks import require
+
 #: Singular values of a Jacobian count as at least this, as in GPND.
 SMALLEST = 1e-6
 
@@ -116,6 +118,9 @@ def slope(layer: Any, y: Tensor) -> Tensor | None:
     """The derivative of a layer that works number by number, from its output y; None of a convolution.
 
     In evaluation mode, batch norm is such a layer.
+
+    Raises:
+        ValueError: for a layer whose derivative is not written here.
     """
     if isinstance(layer, nn.BatchNorm2d):
         assert layer.running_var is not None
@@ -126,7 +131,11 @@ def slope(layer: Any, y: Tensor) -> Tensor | None:
         return torch.where(y > 0, 1.0, layer.negative_slope)
     if isinstance(layer, nn.Tanh):
         return 1 - y.square()
-    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d), type(layer)
+    require(
+        isinstance(layer, nn.Conv2d | nn.ConvTranspose2d),
+        "expected convolutions, batch norm, ReLU, leaky ReLU and tanh, whose derivatives are known for ONNX, "
+        f"got the layer {type(layer).__name__}; add it to `onnx_networks.slope`",
+    )
     return None
 
 

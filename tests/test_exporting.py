@@ -159,6 +159,13 @@ def test_derivatives_by_the_chain_rule_are_those_of_autograd(transposed):
         )
 
 
+def test_a_layer_without_a_known_derivative_is_named():
+    detector = fit("AnoGAN", search_steps=2)
+    detector.G[-1] = torch.nn.Softsign()
+    with pytest.raises(ValueError, match=r"expected convolutions.*got the layer Softsign; add it to"):
+        onnx_networks.SearchScore(detector)
+
+
 def test_a_step_of_the_search_is_one_of_adam():
     detector = fit("AnoGAN", search_steps=4, lambda_d=0.3)
     for part in detector.G.parameters():

@@ -12,7 +12,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from minigan import experiments
+from minigan import experiments, metrics
 from minigan.tables import Cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ TINY["FAnoGAN"] |= {"epochs": 2, "encoder_epochs": 1}
 TINY["ADGAN"] |= {"generator": "naive"}
 
 
-def tiny_cell(table: str, method: str, target: str, gamma: float = 0.0) -> Cell:
+def tiny_cell(table: str, method: str, target: str, gamma: float = 0.0, budget: str = "quick") -> Cell:
     """In place of `pictures.cell_of`: the same method on coloured digits, 0 left out or normal.
 
     Those of the family, of which one is normal, and those in place of MNIST are grey.
@@ -48,14 +48,21 @@ def tiny_cell(table: str, method: str, target: str, gamma: float = 0.0) -> Cell:
     options = {"size": 16, "n": 300}
     labelled = 0.1 if gamma else 0.0
     dataset = "digits" if table == "ygan-1" else "color_digits"
-    return Cell(table, method, "", dataset, options, protocol, "0", 0, TINY[method], "quick", labelled)
+    return Cell(table, method, "", dataset, options, protocol, "0", 0, TINY[method], budget, labelled)
 
 
 KNOWN: dict[tuple[str, ...], experiments.Trained] = {}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_tiny_encoder_is_left() -> Iterator[None]:
+    """Four pictures show one encoder, which is trained for the first of them."""
+    yield
+    pictures.encoder_of_cars.cache_clear()
+
+
 @pytest.fixture
-def tiny_networks(monkeypatch) -> Iterator[None]:
+def tiny_networks(monkeypatch, tmp_path_factory) -> Iterator[None]:
     """Pictures of tiny networks, each trained once for all tests; the cache of `pictures` is emptied."""
     train = experiments.train
 
@@ -65,6 +72,7 @@ def tiny_networks(monkeypatch) -> Iterator[None]:
         return KNOWN[cell.key]
 
     monkeypatch.setattr(pictures, "cell_of", tiny_cell)
+    monkeypatch.setattr(pictures, "data_folder", lambda: tmp_path_factory.mktemp("state"))
     monkeypatch.setattr(experiments, "train", train_once)
     pictures.trained.cache_clear()
     yield
@@ -189,11 +197,13 @@ def test_cells_of_the_networks_are_declared(name, monkeypatch):
         raise InterruptedError
 
     monkeypatch.setattr(experiments, "train", train)
+    monkeypatch.setattr(pictures, "filmed", train)
     pictures.trained.cache_clear()
     with pytest.raises(InterruptedError):
         pictures.PICTURES[name][0]()
     (cell,) = wanted
-    assert (cell.seed, cell.budget) == (0, "quick")
+    budget = "long" if name.startswith("simultaneous-encoder") else "quick"
+    assert (cell.seed, cell.budget) == (0, budget)
     assert cell.dataset in pictures.PICTURES[name][1]
 
 
@@ -203,6 +213,21 @@ def test_networks_are_drawn(name, tiny_networks, tmp_path):
         pixels = np.asarray(picture.convert("RGB"))
     assert min(pixels.shape[:2]) > 150
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+
+
+def test_filming_an_encoder_does_not_change_it(tiny_networks):
+    cell = pictures.cell_of("simultaneous-encoder-2", "SimultaneousEncoder", "automobile", budget="long")
+    found, plain = pictures.encoder_of_cars(), experiments.train(cell)
+    np.testing.assert_array_equal(found.split.test, plain.split.test)
+    scores = plain.detector.anomaly_score(found.split.test)
+    np.testing.assert_array_equal(found.detector.anomaly_score(found.split.test), scores)
+    last = max(found.detector.film_)
+    assert last == max(found.detector.aurocs_) == found.detector.shown
+    followed = found.detector.watched
+    scores = plain.detector.set_params(scored_by="residual").anomaly_score(followed[0])
+    assert found.detector.aurocs_[last]["L_n"] == pytest.approx(metrics.auroc(followed[1], scores), abs=1e-3)
+    film = plain.detector.sample(16)
+    np.testing.assert_allclose(found.detector.film_[last].numpy(), film, atol=1e-5)
 
 
 def test_the_worst_errors_come_first(tiny_networks, monkeypatch):
