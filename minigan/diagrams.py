@@ -32,9 +32,9 @@ from minigan.plots import ANOMALOUS, FAKE, GREY, LINES, NORMAL
 
 #: Sizes in points: of the letters, of the length of an arrow, of the height of a row, of its boxes and of a
 #: heading.
-LETTERS, ARROW, ROW, BOX, HEADING = 12, 26, 42, 24, 28
+LETTERS, ARROW, ROW, BOX, HEADING = 12, 20, 42, 24, 28
 #: Space around the text of a box, and between anything and an arrow.
-PADDING, GAP = 8, 4
+PADDING, GAP = 7, 3
 #: A network's colour by how its name begins: what generates, what encodes, what judges.
 NETWORKS = {"Dec": FAKE, "G": FAKE, "D": ANOMALOUS, "E": LINES[0]}
 GRADIENT = LINES[5]
@@ -109,7 +109,7 @@ METHODS = {
         ),
         Part(
             ("anomalies 1/L_adv", "anomalies 1/L_adcon", "anomalies 1/L_lat"),
-            "the opposite, where labels exist",
+            "for known anomalies",
             (r"anomaly -> [G] -> copy -> [G] -> its_copy", "anomaly -> [G] -> copy -> (D)"),
         ),
         Part(("L_d",), "x is real and its copy is not", ("x -> [D]", r"x -> (G) -> $\hat{x}$ -| [D]")),
@@ -171,7 +171,7 @@ METHODS = {
         ),
         Part(
             ("L_con",),
-            "with another image's residual code, z_s stays",
+            "z_s stays, with z_r of another image",
             (r"x -> [$E_s$,$E_r$] -> $z_s$,_$z_r'$ -> [Dec] -> hybrid -> [$E_s$] -> $\hat{z}_s$",),
         ),
         Part(
