@@ -30,6 +30,7 @@ from minigan.experiments.compare import (
     in_minigan,
     own_methods,
 )
+from minigan.names import readable
 
 __all__ = [
     "CHANCE",
@@ -240,8 +241,9 @@ def evidence(name: str, metric: str, budget: str, folder: str | Path | None) -> 
     if borrowed:
         remarks.append(f"what it repeats from {', '.join(borrowed)} is judged there")
     if (others == "").any():
-        undeclared = rows.loc[~is_own, "method"][(others == "").to_numpy()]
-        remarks.append(f"{', '.join(dict.fromkeys(undeclared))} has no runs of the {budget} budget")
+        undeclared = rows[~is_own][(others == "").to_numpy()]
+        whose = (f"{r.method} ({r.label})" if r.label else r.method for r in undeclared.itertuples())
+        remarks.append(f"{readable(', '.join(dict.fromkeys(whose)))} has no runs of the {budget} budget")
     remarks += _artefacts(comparison(name, metric, budget, folder).merge(own[ROW], on=ROW))
     return Evidence(budget, own, judged, margins, classical, remarks)
 

@@ -150,9 +150,10 @@ def more_steps(*names: str, folder: str | Path | None = None) -> Page:
     gain = trained["long"] - trained["quick"]
     said = ""
     if len(gain):
+        between = f" (from {gain.min():+.3f} to {gain.max():+.3f})" if len(gain) > 1 else ""
         said = (
             f"<p>The long training raises {int((gain > 0).sum())} of {len(gain)} results of networks; the "
-            f"mean difference is {gain.mean():+.3f} ({gain.min():+.3f} to {gain.max():+.3f}).</p>"
+            f"mean difference is {gain.mean():+.3f}{between}.</p>"
         )
     return Page(
         f'<div class="verdicts"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
