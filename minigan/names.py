@@ -44,6 +44,7 @@ NAMES = {
     "IsolationForest": "isolation forest",
     "KernelDensity": "kernel density",
     "NearestNeighbors": "nearest neighbours",
+    "PNet": "P-Net",
     "OneClassSVM": "one-class SVM",
     "SimultaneousEncoder": "simultaneous encoder",
     "SkipGANomaly": "Skip-GANomaly",

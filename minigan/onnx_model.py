@@ -45,7 +45,8 @@ class OnnxDetector:
 
     Attributes:
         method: name of the class that was exported.
-        image_shape_, threshold_, n_calibrated_, normal_flagged_, calibration_scores_, notes_: as there.
+        notes_: as there, and so are `image_shape_`, `threshold_`, `n_calibrated_`, `normal_flagged_` and
+            `calibration_scores_`.
 
     Raises:
         FileNotFoundError, ValueError: one sentence on what is wrong with the file, or what is not installed.

@@ -31,7 +31,8 @@ cat "$out/gpu_check.txt"
 for table in "$@"; do
     "$python" -m minigan reproduce "$table" --budget paper --minutes "$minutes" 2>&1 | tee -a "$out/runs.txt"
 done
-rm -rf "$out/data/claims" # states of trainings that were stopped: too large to bring back
+# States of trainings that were stopped are too large to bring back.
+[ -n "${KEEP_STATES:-}" ] || rm -rf "$out/data/claims"
 for file in "$out"/data/results/*.csv; do
     cmp -s "$file" "data/results/${file##*/}" || echo "new records: $file"
 done

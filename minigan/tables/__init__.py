@@ -138,7 +138,7 @@ _OF_MINIGAN = frozenset(TABLES)
 def from_file(path: str | Path) -> Table:
     """A table of one's own from a Python file, which joins `TABLES` until the process ends.
 
-    The file, whose code is run, gives a name to one `Table`, as the modules of this package do:
+    The file, whose code is run, gives a name to one `Table`, as the modules of this package do::
 
         from minigan.tables import SEEDS, Table, grid
 
