@@ -106,6 +106,21 @@ def test_a_chapter_shows_little_code(path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_every_solution_follows_its_exercise(path):
+    """A hidden cell that solves something stands below a numbered exercise, which a text before it states."""
+    text, asked = "", 0
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            text += cell.source
+            asked += len(re.findall(r"^\*\*\d+\.", cell.source, flags=re.M))
+        elif "solution" in cell.metadata.get("mystnb", {}).get("code_prompt_hide", ""):
+            assert "## Exercises" in text and asked, cell.id
+            asked -= 1
+    solutions, exercises = text.count("} Solution"), len(re.findall(r"^\*\*\d+\.", text, flags=re.M))
+    assert solutions <= exercises, f"{solutions} solutions of {exercises} exercises"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
 def test_marks_for_the_tests_are_tags_that_no_reader_sees(path):
     marked = [cell for cell in code_cells(path) if "NBVAL_" in cell.source]
     assert not marked, "use the tag nbval-check-output"

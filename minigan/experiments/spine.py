@@ -28,14 +28,22 @@ ENOUGH = 3
 
 
 class Wins(NamedTuple):
-    """A method against the best simple one: splits on which it is better, all splits, mean difference."""
+    """A method against the best simple one: on how many splits it is better, by how much on average.
+
+    Several methods, or several scores of one, are compared more than once on a split.
+    """
 
     better: int
-    splits: int
+    compared: int
     difference: float
+    splits: int
 
     def __str__(self) -> str:
-        return f"on {self.better} of {self.splits} splits (mean difference {self.difference:+.3f})"
+        found = f"on {self.better} of {self.splits} splits"
+        if self.compared > self.splits:
+            several = "one split" if self.splits == 1 else f"{self.splits} splits"
+            found = f"in {self.better} of {self.compared} comparisons on {several}"
+        return f"{found} (mean difference {self.difference:+.3f})"
 
 
 def wins(
@@ -76,7 +84,7 @@ def wins(
         f"expected runs of {', '.join(methods)} and of {ENOUGH} simple methods on one split, got none in "
         f"{', '.join(names)}",
     )
-    return Wins(int((gain > 0).sum()), len(gain), float(gain.mean()))
+    return Wins(int((gain > 0).sum()), len(gain), float(gain.mean()), gain.index.nunique())
 
 
 @dataclass(frozen=True)
