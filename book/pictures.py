@@ -56,6 +56,7 @@ from minigan.blocks.progressive import PixelNorm
 from minigan.experiments.runs import split_of
 from minigan.images import as_tensor, resize, to_float
 from minigan.models.simultaneous_encoder import L_n, L_o
+from minigan.names import readable
 from minigan.paths import data_folder
 from minigan.tables import Cell
 from minigan.tables.agad import WIDTHS
@@ -413,7 +414,7 @@ def family_digits() -> Image.Image:
     return plots.image_grid(
         np.concatenate([tiles(x), *map(tiles, rows)]),
         columns=8,
-        titles=["given", *FAMILY],
+        titles=["given", *map(readable, FAMILY)],
         borders=[*3 * [NORMAL], *5 * [ANOMALOUS], *8 * len(FAMILY) * [None]],
     )
 
