@@ -16,6 +16,7 @@ import page_frame
 import pytest
 import social_card
 from bs4 import BeautifulSoup
+from hanging_code import hanging
 from PIL import Image, ImageChops, ImageStat
 from plain_docstrings import to_rst
 from sphinx.errors import ConfigError
@@ -331,6 +332,17 @@ def test_a_live_panel_runs_and_leaves_nothing_behind(tmp_path):
 )
 def test_plain_docstrings_become_rst(plain, rst):
     assert to_rst(plain) == rst
+
+
+def test_a_line_of_code_goes_on_further_in_than_it_began(book_html):
+    assert hanging("    <span>if</span> a &lt; b\n").startswith('<span class="code-line" style="--hang: 8ch">    <')
+    cells = soup(book_html / "book/first_detector.html").select(".cell_input pre")
+    (cell,) = (cell for cell in cells if "def compare" in cell.text)
+    lines = cell.select(".code-line")
+    assert "".join(line.text for line in lines) == cell.text  # what a reader copies
+    hangs = [int(re.search(r"--hang: (\d+)ch", line["style"])[1]) for line in lines]
+    code = cell.text.splitlines()
+    assert hangs == [len(line) - len(line.lstrip()) + 4 for line in code] and max(hangs) > 8
 
 
 def test_outputs_are_tidied():
