@@ -1,7 +1,7 @@
-"""Sphinx extension for code on narrow screens: a line that does not fit goes on below, further in than it began.
+"""Sphinx extension for code on narrow screens: a line that does not fit goes on further in than it began.
 
-Each line of highlighted code becomes an element that knows its indentation; `custom.css` does the rest. Without
-it, all continuations stand at one place, and Python's indentation reads wrongly.
+Each line of highlighted code becomes an element that knows its indentation; `custom.css` does the rest.
+Without it, all continuations stand at one place, and Python's indentation reads wrongly.
 """
 
 import re
