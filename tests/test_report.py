@@ -214,7 +214,7 @@ def test_methods_without_runs_of_a_budget_are_named(tmp_path):
         write_record(tmp_path, cell, 1.0)
     verdict = report.verdict("algan-4", folder=tmp_path)
     assert verdict.word == "small runs reach it"
-    assert verdict.reason.endswith("; ALGANFeature has no runs of the quick budget")
+    assert verdict.reason.endswith("; ALGAN-feature has no runs of the quick budget")
 
 
 def test_results_without_any_run_are_counted(tmp_path):

@@ -79,4 +79,4 @@ def test_long_runs_stand_beside_the_quick_ones(made_up):
     assert rows[0] == ["digits, 0", "Y-GAN", "0.900 (3)", "0.950 (1)", "0.900"]
     assert ["digits, 0", "Y-GAN, ablation A1", "–", "0.600 (1)", "–"] in rows
     assert "raises 1 of 2 results of networks" in page.p.get_text()  # PCA is not trained step by step
-    assert "the mean difference is -0.075 (-0.200 to +0.050)" in page.p.get_text()
+    assert "the mean difference is -0.075 (from -0.200 to +0.050)" in page.p.get_text()
