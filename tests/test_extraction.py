@@ -1,5 +1,7 @@
 """Features that are extracted once: what is found again, what is not, and what is forgotten."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,24 @@ def test_the_oldest_features_go_first():
     cache.put(b"f", (np.zeros(1, np.float32),))
     cache.clear()
     assert cache.bytes == 0 and cache.get(b"f") is None
+
+
+def test_features_are_copied_into_pieces_that_are_freed(monkeypatch):
+    """Small arrays on their own, between large ones that come and go, kept twenty times their memory."""
+    monkeypatch.setattr(extraction, "PIECE", 1000)
+    cache, rng = FeatureCache(limit=2000), np.random.default_rng(0)
+    given = [rng.normal(size=shape).astype(np.float32) for shape in ((5, 7), (33,), (2, 3, 4), (400,))]
+    kept = [cache.put(bytes([i]), (array, array[:1])) for i, array in enumerate(given)]
+    for i, (array, pair) in enumerate(zip(given, kept, strict=True)):
+        np.testing.assert_array_equal(pair[0], array)
+        np.testing.assert_array_equal(pair[1], array[:1])
+        assert cache.get(bytes([i])) is pair or i == 0  # the first had to go
+        assert all(part.ctypes.data % part.itemsize == 0 and not np.shares_memory(part, array) for part in pair)
+    pieces = [weakref.ref(pair[0].base) for pair in kept]
+    assert len({id(piece()) for piece in pieces}) == 2  # three of them in the first, the largest in its own
+    cache.clear()
+    del kept, pair
+    assert [piece() for piece in pieces] == [None] * 4
 
 
 def test_a_sweep_extracts_each_image_once(backbone, extracted):

@@ -24,14 +24,21 @@ from minigan.images import to_float
 
 #: Features of one image: an array for each block.
 Features = tuple[np.ndarray, ...]
+#: Bytes that are asked for at once. So many come from the system, and go back to it when they are freed.
+PIECE = 2**26
 
 
 class FeatureCache:
-    """Features of the images used last, by a hash, up to a number of bytes; the oldest ones go first."""
+    """Features of the images used last, by a hash, up to a number of bytes; the oldest ones go first.
+
+    They are copied into large pieces of memory. On their own, small arrays would lie between the large ones
+    that a backbone frees after each image, and keep these from the system: twenty times their own size.
+    """
 
     def __init__(self, limit: int):
         self.limit, self.bytes = limit, 0
         self.kept: OrderedDict[bytes, Features] = OrderedDict()
+        self.piece, self.used = np.empty(0, np.uint8), 0
         self.lock = Lock()
 
     def get(self, key: bytes) -> Features | None:
@@ -41,21 +48,32 @@ class FeatureCache:
                 self.kept.move_to_end(key)
             return self.kept.get(key)
 
-    def put(self, key: bytes, features: Features) -> None:
-        """Keep features, and drop the oldest ones beyond the limit."""
+    def put(self, key: bytes, features: Features) -> Features:
+        """Keep a copy of features, which is returned, and drop the oldest ones beyond the limit."""
         with self.lock:
-            if key in self.kept:  # another thread was faster
-                return
-            self.kept[key] = features
-            self.bytes += _size(features)
+            if key not in self.kept:  # no other thread was faster
+                self.kept[key] = tuple(map(self._copy, features))
+                self.bytes += _size(features)
+            copy = self.kept[key]
             while self.bytes > self.limit and self.kept:
                 self.bytes -= _size(self.kept.popitem(last=False)[1])
+            return copy
+
+    def _copy(self, array: np.ndarray) -> np.ndarray:
+        """The array, in the piece that is being filled; a piece is freed when nothing in it is kept."""
+        size = -(-array.nbytes // 64) * 64  # aligned
+        if self.used + size > len(self.piece):
+            self.piece, self.used = np.empty(max(PIECE, size), np.uint8), 0
+        place = self.piece[self.used : self.used + array.nbytes].view(array.dtype).reshape(array.shape)
+        place[...] = array
+        self.used += size
+        return place
 
     def clear(self) -> None:
         """Keep nothing: what comes next is extracted, and its time can be measured."""
         with self.lock:
             self.kept.clear()
-            self.bytes = 0
+            self.bytes, self.piece, self.used = 0, np.empty(0, np.uint8), 0
 
 
 def _size(features: Features) -> int:
@@ -95,7 +113,7 @@ def extract(
                 features = tuple(each.mean((0, 2, 3)).numpy() for each in maps) + (last[0].numpy(),)
             else:
                 features = tuple(each[0].numpy() for each in maps)
-            CACHE.put(key, features)
+            features = CACHE.put(key, features)
         yield features
 
 
@@ -111,8 +129,7 @@ def extract_rotated(
         features = CACHE.get(key)
         if features is None:
             views = backbone(to_float(image[None], backbone.device), rotations, crop_from=crop_from)
-            features = (views[0].numpy(),)
-            CACHE.put(key, features)
+            features = CACHE.put(key, (views[0].numpy(),))
         yield features[0]
 
 
