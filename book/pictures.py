@@ -468,7 +468,8 @@ def encoder_of_cars() -> experiments.Trained:
     Its training takes hours on one core. It goes on where it was when it has been stopped.
     """
     cell = cell_of("simultaneous-encoder-2", "SimultaneousEncoder", "automobile", budget="long")
-    split, detector = split_of(cell), filmed(cell)
+    detector = filmed(cell)
+    split = split_of(cell)
     if split.held_out is None:
         detector.set_params(holdout=0.0)
     began = time.perf_counter()
