@@ -8,8 +8,9 @@ The pictures are committed in book/_static/pictures/, because the data may not b
 would have to fetch some gigabytes to see a page. The script names missing data sets and downloads none.
 
 A picture of a network shows the network of a recorded run of the quick budget with seed 0: the same cell is
-trained again, in a minute or two. (MNIST on coloured backgrounds is in no table; its network has the settings
-of a cell.) The function is named after the figure of the paper.
+trained again, in a minute or two. Those of the simultaneous encoder show one of the long budget, which trains
+for hours on one core; stopped, it goes on where it was. (MNIST on coloured backgrounds is in no table; its
+network has the settings of a cell.) The function is named after the figure of the paper.
 """
 
 import argparse
@@ -438,14 +439,14 @@ class Filmed(SimultaneousEncoder):
     @torch.no_grad()
     def end_epoch(self, x: torch.Tensor, y: torch.Tensor | None) -> None:
         z = torch.randn(16, self.z_dim, generator=torch.Generator().manual_seed(0))
-        self.film_[self.shown] = self.G_mean(z, self.reached).clamp(-1, 1)
+        self.film_[self.shown] = self.G_mean(z.to(self.device_), self.reached).clamp(-1, 1).cpu()
         self.fit_statistics(x, y)  # the level at which `match` works
         images, anomalous = self.watched
         origin, residual = [], []
         for batch in np.array_split(images, max(1, len(images) // 500)):
-            query, z_hat, match = self.match(to_float(as_tensor(batch)))
-            origin.append(L_o(z_hat))
-            residual.append(L_n(query, match))
+            query, z_hat, match = self.match(to_float(as_tensor(batch), self.device_))
+            origin.append(L_o(z_hat).cpu())
+            residual.append(L_n(query, match).cpu())
         scores = {"L_o": torch.cat(origin), "L_n": torch.cat(residual)}
         self.aurocs_[self.shown] = {name: metrics.auroc(anomalous, s.numpy()) for name, s in scores.items()}
 
@@ -472,8 +473,10 @@ def encoder_of_cars() -> experiments.Trained:
     split = split_of(cell)
     if split.held_out is None:
         detector.set_params(holdout=0.0)
+    state = data_folder() / "cache" / "cars.training"
+    state.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    with resuming.kept_in(data_folder() / "cache" / "cars.training", detector):
+    with resuming.kept_in(state, detector):
         detector.fit(split.train, validation=split.held_out)
     return experiments.Trained(split, detector, time.perf_counter() - began)
 

@@ -348,5 +348,9 @@ def test_gpu_run_checks_then_makes_the_records_in_a_folder_to_bring_back(tmp_pat
     assert done.stdout.splitlines()[: len(said)] == (said[:1] if checked == 2 else said)
     assert (out / "data" / "mnist.npz").read_text() == "images"
     assert not (out / "data" / "claims").exists()
+    if checked < 2:  # states of trainings are kept on demand
+        again = ["sh", command[1], "kept", "8", "ygan-1"]
+        subprocess.run(again, cwd=tmp_path, env=environment | {"KEEP_STATES": "1"}, check=True)
+        assert (tmp_path / "kept" / "data" / "claims").exists()
     records = "old\n" if checked == 2 else "old\nnew\nnew\n"
     assert (out / "data" / "results" / "ygan-1.csv").read_text() == records

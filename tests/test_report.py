@@ -215,6 +215,10 @@ def test_methods_without_runs_of_a_budget_are_named(tmp_path):
     verdict = report.verdict("algan-4", folder=tmp_path)
     assert verdict.word == "small runs reach it"
     assert verdict.reason.endswith("; ALGAN-feature has no runs of the quick budget")
+    for cell in tables.table("agad-1").cells("long"):
+        write_record(tmp_path, cell, 1.0)
+    verdict = report.verdict("agad-1", budget="long", folder=tmp_path)
+    assert "; AGAD (UNet++) has no runs of the long budget" in verdict.reason
 
 
 def test_results_without_any_run_are_counted(tmp_path):
